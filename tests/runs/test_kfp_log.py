@@ -2,7 +2,8 @@
 
 import pytest
 
-from tunepipe.runs.kfp_log import StepBegan, StepEnded, StepProgress, events, without_metadata
+from tunepipe.runs.kfp_log import show, without_metadata
+from tunepipe.runs.progress_display import View
 
 GREEN, RED, RESET = "\x1b[92m", "\x1b[91m", "\x1b[0m"
 TRACEBACK = """\
@@ -14,7 +15,23 @@ TRACEBACK = """\
 """
 
 
-def test_the_log_of_a_run_becomes_events():
+class Recorder(View):
+    """Keeps what it is to show."""
+
+    def __init__(self):
+        self.events = []
+
+    def began(self, step):
+        self.events.append(step)
+
+    def ended(self, step, succeeded):
+        self.events.append((step, succeeded))
+
+    def progress(self, event):
+        self.events.append(event)
+
+
+def test_the_log_of_a_run_is_shown_step_by_step():
     log = f"""\
 10:11:07 - INFO - Executing task \x1b[96m'validate-jsonl'\x1b[0m
     {{"stage": "validate", "done": 1, "total": 2}}
@@ -23,17 +40,21 @@ def test_the_log_of_a_run_becomes_events():
 {TRACEBACK}
 10:11:13 - ERROR - Task \x1b[96m'split-dataset'\x1b[0m finished with status {RED}FAILURE{RESET}
 """
-    assert list(events(log.splitlines(keepends=True))) == [
-        StepBegan("validate-jsonl"),
-        StepProgress({"stage": "validate", "done": 1, "total": 2}),
-        StepEnded("validate-jsonl", succeeded=True),
-        StepBegan("split-dataset"),
-        StepEnded("split-dataset", succeeded=False),
+    shown = Recorder()
+    assert show(log.splitlines(keepends=True), shown) == "split-dataset"
+    assert shown.events == [
+        "validate-jsonl",
+        {"stage": "validate", "done": 1, "total": 2},
+        ("validate-jsonl", True),
+        "split-dataset",
+        ("split-dataset", False),
     ]
 
 
 def test_a_row_that_looks_like_progress_is_none():
-    assert not list(events(['{"input_text": "x"}', '{"stage": broken']))
+    shown = Recorder()
+    assert show(['{"input_text": "x"}', '{"stage": broken'], shown) == ""
+    assert shown.events == []
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,7 @@ class Cancellation:
         run: The run as it is now.
         jobs: Each paid job that the run waited for, and its state: cancelled, succeeded, …
         left: The jobs that go on because other runs wait for them, and those runs.
-        in_doubt: Whether a request to create a job got no clear answer, so that a job may yet
-            appear.
+        in_doubt: Whether a request to create a job got no clear answer: a job may yet appear.
     """
 
     run: RunStatus
@@ -66,14 +65,8 @@ def cancel(
 ) -> Cancellation:
     """Cancel a run and its paid jobs, and wait until they have ended.
 
-    Args:
-        name: The run's resource name.
-        shared: Also cancel a job that other runs wait for.
-        wait_seconds: How long to wait for the end.
-        show: Receives lines about what is being waited for.
-
-    Returns:
-        The run and its jobs; what had ended before stays as it is.
+    What had ended before stays as it is, and so does a job that other runs wait for, unless
+    `shared` is set. `show` receives lines about what is being waited for.
 
     Raises:
         CloudError: Google refused, or something still goes on after `wait_seconds`.

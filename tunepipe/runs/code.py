@@ -34,11 +34,9 @@ _TARGET = (
 
 @dataclass(frozen=True)
 class Code:
-    """The pipeline's parameter `code`, and what it needs in the bucket.
+    """The pipeline's parameter `code`, and the local files, each with its URI, that it needs there.
 
-    Args:
-        parameter: The parameter's value.
-        uploads: Local files, each with its URI, whose names hold their hashes.
+    The names of the URIs hold the files' hashes.
     """
 
     parameter: str
@@ -55,13 +53,10 @@ def find_code(
 ) -> Code:
     """Say how a run on Vertex AI gets its code; nothing is uploaded.
 
-    Args:
-        spec: The compiled pipeline.
-        root: The gs:// folder of tunepipe in the run's bucket.
-        image: The steps run on it and install nothing; it must hold the same code as is here.
-        code: A wheel's URL with its hash, or a requirement; as it is.
-        wheelhouse: A local folder for the wheels of all that the steps need; what is not there is
-            downloaded. The steps then ask no index.
+    An `image` must hold the same code as is here: the steps install nothing. `code` is a wheel's
+    URL with its hash, or a requirement. `wheelhouse` is a local folder for the wheels of all that
+    the steps need, which then ask no index; what is not there is downloaded. `root` is the gs://
+    folder of tunepipe in the run's bucket.
 
     Raises:
         UsageError: More than one way is named, or a requirement names no version and no hash.
@@ -88,11 +83,7 @@ def find_code(
 
 
 def check_code_parameter(code: str) -> str:
-    """Refuse a bare name: its owner on a public index could run any code.
-
-    Raises:
-        UsageError: Names what is missing.
-    """
+    """Refuse a bare name: its owner on a public index could run any code."""
     words = [word for word in code.split() if not word.startswith("--")]
     if len(words) == 1 and (code.startswith(INSTALLED) or code.endswith("/")):
         return code

@@ -13,16 +13,11 @@ from tunepipe.runs.pipeline_spec import rewrite, with_accelerators, with_image
 
 
 def render(image: str = "", *, accelerator: str = "", thin: bool = False) -> dict[str, str]:
-    """Compile everything.
+    """Compile everything: the text of each file by its path below compiled/.
 
-    Args:
-        image: An image that has the package; "" for the default one, where steps install.
-        accelerator: RESOURCE:COUNT that the steps of the local backend ask a cluster for.
-        thin: Whether components take the parameter `code` instead of carrying their code, as they
-            do on an image.
-
-    Returns:
-        Paths below compiled/ and the text of each file.
+    The steps run on `image`, or install what they need. The steps of the local backend that train
+    and answer ask a cluster for `accelerator`, such as nvidia.com/gpu:1. Components carry their
+    code; on an image, and where they are `thin`, they take the parameter `code` instead.
     """
     texts = dict(_unit_texts(thin or bool(image)))
     local = "pipelines/tune_local.yaml"
@@ -46,11 +41,7 @@ def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
 def compile_all(
     folder: Path, *, image: str = "", accelerator: str = "", thin: bool = False
 ) -> list[str]:
-    """Write the folder again and remove files without a source; see `render`.
-
-    Returns:
-        The paths that changed.
-    """
+    """Write the folder again, remove files without a source, and return the paths that changed."""
     texts = render(image, accelerator=accelerator, thin=thin)
     changed = differences(folder, texts)
     for path in changed:

@@ -21,12 +21,7 @@ _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
 @dataclass(frozen=True)
 class Cron:
-    """A schedule's times.
-
-    Args:
-        fields: Minute, hour, day of the month, month, day of the week, one space between.
-        zone: A name of the IANA time zones.
-    """
+    """A schedule's times: five fields with one space between, and a zone of the IANA time zones."""
 
     fields: str
     zone: str = "UTC"
@@ -46,7 +41,6 @@ class ListedSchedule:
         cron: Its times, with their zone; on a KFP host in UTC, and "" for one that runs at even
             distances.
         next_run: The next time in its zone, "" if it is not active or has no times.
-        dataset: What it reads.
         backend: What tunes; "" if that does not show.
         runs: How many runs it has started; None if that does not show.
     """
@@ -62,15 +56,7 @@ class ListedSchedule:
 
 
 def parse(text: str, zone: str = "") -> Cron:
-    """Read a cron expression.
-
-    Args:
-        text: Five fields, after `TZ=ZONE ` if a zone is wanted.
-        zone: The zone if the text names none; "" is UTC.
-
-    Raises:
-        UsageError: It is not a cron expression, or the time zone is unknown.
-    """
+    """Read five fields of cron, after `TZ=ZONE ` if one is wanted; else `zone` counts, or UTC."""
     from croniter import CroniterError, croniter
 
     match = _ZONE.match(text.strip())
@@ -98,12 +84,9 @@ def parse(text: str, zone: str = "") -> Cron:
 
 
 def next_runs(cron: Cron, after: datetime, count: int) -> list[datetime]:
-    """Return the next times, in the schedule's own zone.
+    """Return the next times after an aware one, in the schedule's own zone.
 
-    Args:
-        cron: The schedule's times.
-        after: An aware time; a run at this very moment is not next.
-        count: How many, >= 0. Fewer come back if the expression has no more (February 30).
+    Fewer than `count` come back if the expression has no more (February 30).
     """
     from croniter import CroniterBadDateError, croniter
 

@@ -5,22 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.palm.template import Template, read_template
 from tunepipe.errors import UsageError
-from tunepipe.files import replacing
+from tunepipe.runs.pipeline_spec import check_depth, tasks
 
 _REASON_CHARACTERS = 300
 _HEADER = re.compile(r"^# Template: (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
 def inlined_pipeline(template: Template) -> str:
-    """Compose the pipeline with the template in it.
-
-    Returns:
-        The compiled pipeline; its header names the template and its SHA-256.
+    """Compile the pipeline with the template in it; a header names the template and its SHA-256.
 
     Raises:
         UsageError: The template is not a compiled pipeline, or lacks a needed input or output.
@@ -31,7 +27,6 @@ def inlined_pipeline(template: Template) -> str:
     from tunepipe.pipelines.template import tune_by_template
     from tunepipe.pipelines.tuning import build_tuning_pipeline
     from tunepipe.runs.compile import compiled_text
-    from tunepipe.runs.pipeline_spec import check_depth
 
     try:
         check_depth(template.text)
@@ -48,46 +43,21 @@ def inlined_pipeline(template: Template) -> str:
     return f"# Template: {template.source} sha256:{template.sha256}\n{text}"
 
 
-def check_template(text: str) -> str:
-    """Look whether the template that a pipeline was compiled with is still the same.
-
-    Args:
-        text: A compiled pipeline.
-
-    Returns:
-        The template's SHA-256; "" for a pipeline without one.
-
-    Raises:
-        UsageError: The template has changed since, or is not there any more.
-        CloudError: The registry refused.
-    """
+def check_template(text: str) -> None:
+    """Refuse a compiled pipeline whose template has changed since, or is not there any more."""
     header = _HEADER.search(text)
-    if not header:
-        return ""
-    source, recorded = header.groups()
-    if read_template(source).sha256 != recorded:
+    if header and read_template(header[1]).sha256 != header[2]:
         raise UsageError(
             "the template has changed since the pipeline was compiled",
-            where=source,
-            fix=f"look at the change, then run: tunepipe compile --template {source}",
+            where=header[1],
+            fix=f"look at the change, then run: tunepipe compile --template {header[1]}",
         )
-    return recorded
 
 
 def template_sha256(spec: Mapping[str, Any]) -> str:
     """Read the template's SHA-256 out of a pipeline; "" for one without a template in it."""
-    for unit in (spec["root"], *spec["components"].values()):
-        task = unit.get("dag", {}).get("tasks", {}).get("prepare-template")
-        if task:
+    for task in tasks(spec):
+        if task["taskInfo"]["name"] == "prepare-template":
             sha256 = task["inputs"]["parameters"]["template_sha256"]
             return str(sha256["runtimeValue"]["constant"])
     return ""
-
-
-def write_inlined(source: str, path: Path) -> Template:
-    """Compile the pipeline with a template in it into a file."""
-    template = read_template(source)
-    text = inlined_pipeline(template)
-    with replacing(path) as file:
-        file.write(text)
-    return template

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
+
+from tunepipe.runs.progress_display import View
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _BEGAN = re.compile(r"Executing task '(.+)'$")
@@ -14,41 +16,20 @@ _ENDED = re.compile(r"Task '(.+)' finished with status (\w+)$")
 _METADATA = re.compile(r"(metadata=)\{.+\}(?= \)$)")
 
 
-@dataclass(frozen=True)
-class StepBegan:
-    """A step began."""
-
-    step: str
-
-
-@dataclass(frozen=True)
-class StepEnded:
-    """A step ended, well or not."""
-
-    step: str
-    succeeded: bool
-
-
-@dataclass(frozen=True)
-class StepProgress:
-    """A step says how far it is; see tunepipe.progress."""
-
-    fields: dict[str, Any]
-
-
-Event = StepBegan | StepProgress | StepEnded
-
-
-def events(lines: Iterable[str]) -> Iterator[Event]:
-    """Turn the lines of the log into events, as they come."""
+def show(lines: Iterable[str], view: View) -> str:
+    """Show the steps of a log as it comes, and return the first that failed; "" if none has."""
+    failed = ""
     for raw in lines:
         line = _ANSI.sub("", raw.rstrip("\n"))
-        if fields := progress_of(line):
-            yield StepProgress(fields)
+        if event := progress_of(line):
+            view.progress(event)
         elif began := _BEGAN.search(line):
-            yield StepBegan(began[1])
+            view.began(began[1])
         elif ended := _ENDED.search(line):
-            yield StepEnded(ended[1], ended[2] == "SUCCESS")
+            succeeded = ended[2] == "SUCCESS"
+            view.ended(ended[1], succeeded)
+            failed = failed or ("" if succeeded else ended[1])
+    return failed
 
 
 def by_step(text: str) -> dict[str, str]:
@@ -71,11 +52,8 @@ def without_metadata(line: str) -> str:
 
 def progress_of(line: str) -> dict[str, Any]:
     """Read a line that tunepipe.progress wrote; empty for any other line."""
-    text = line.strip()
-    if not text.startswith('{"stage":'):
-        return {}
-    try:
-        event: dict[str, Any] = json.loads(text)
-    except ValueError:
-        return {}
+    event: dict[str, Any] = {}
+    if line.lstrip().startswith('{"stage":'):
+        with suppress(ValueError):
+            event = json.loads(line)
     return event

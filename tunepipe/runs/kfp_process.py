@@ -23,12 +23,10 @@ from tunepipe.runs.pipeline_spec import drop_retries, read
 
 
 def main(pipeline: str, parameters: str, steps_folder: str) -> None:
-    """Run a compiled pipeline to its end.
+    """Run a compiled pipeline to its end; kfp.local puts what its steps make into `steps_folder`.
 
-    Args:
-        pipeline: The compiled YAML file. Its steps install nothing: this environment is the image.
-        parameters: A JSON file with the pipeline's parameters.
-        steps_folder: Where kfp.local puts what the steps make.
+    The pipeline and its parameters are files of YAML and JSON. Its steps install nothing: this
+    environment is the image.
     """
     warnings.simplefilter("ignore")
     name_python(Path(steps_folder).parent / ".bin")

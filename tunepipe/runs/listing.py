@@ -31,9 +31,7 @@ class ListedRun:
         id: Its id; any prefix that no other run has means it.
         name: What names it without more: its folder, resource name, or id on the KFP host.
         place: here, Vertex AI or KFP.
-        state: As `RunStatus` has it.
-        created: When it was started, ISO 8601 in UTC; "" if that is not known.
-        backend: What tunes; "" if that is not known.
+        created: When it was started, ISO 8601 in UTC; "" if that is not known, as the others.
         verdict: Of a run on this machine; "" elsewhere, where `tunepipe status` reads it.
     """
 
@@ -48,14 +46,7 @@ class ListedRun:
 
 @dataclass(frozen=True)
 class Places:
-    """The places to look for runs.
-
-    Args:
-        folder: The folder of the runs on this machine.
-        project: With `region`, the runs on Vertex AI; "" leaves them out.
-        region: With `project`.
-        host: The KFP host; None leaves it out.
-    """
+    """The places to look for runs: this machine, and a region and a KFP host if they are named."""
 
     folder: Path
     project: str = ""
@@ -74,13 +65,10 @@ class Places:
     def find(self, reference: str) -> ListedRun:
         """Find the run that a name means.
 
-        Args:
-            reference: A folder, a resource name, an id, a prefix of one that no other run has, or
-                "latest".
+        A name is a folder, a resource name, an id, a prefix that no other id has, or "latest".
 
         Raises:
             UsageError: No run, or more than one, has it.
-            CloudError: Google or the KFP host refused the question.
         """
         if reference.startswith("projects/"):
             return ListedRun(reference.rpartition("/")[2], reference, VERTEX)
@@ -143,11 +131,7 @@ class Places:
         return cancellation.cancel(run.name, **settings)
 
     def logs(self, run: ListedRun, step: str = "") -> dict[str, str]:
-        """Read what the steps whose names contain `step` printed, here or on a KFP host.
-
-        Raises:
-            UsageError: The run does not have the step.
-        """
+        """Read what the steps whose names contain `step` printed, here or on a KFP host."""
         if run.place == KFP and self.host:
             from tunepipe.runs.kfp import host_runs
 

@@ -25,7 +25,7 @@ from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import read_json, write_json
 from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
-from tunepipe.runs.progress_display import View, view
+from tunepipe.runs.progress_display import view
 from tunepipe.stores import failures
 from tunepipe.stores.failures import Failure, find_failure
 from tunepipe.stores.generations import guarded, identity
@@ -76,18 +76,11 @@ def run_local(
     *,
     runs_folder: Path = Path("runs"),
     again: bool = False,
-    shown: View | None = None,
 ) -> LocalRun:
-    """Run the local pipeline over a dataset, from fingerprint to promotion.
+    """Run the local pipeline over a dataset, from fingerprint to promotion, and show its progress.
 
-    Args:
-        parameters: The pipeline's parameters; `dataset_uri` is required.
-        runs_folder: Holds a folder for each run, the registry, and what killed runs left.
-        again: Run even if a run over the same data and parameters has succeeded.
-        shown: Where to show progress; by default standard error.
-
-    Returns:
-        The run; an earlier one if the same work is done already.
+    Work that is done already is not repeated but for `again`: the earlier run is returned. The
+    folder holds a folder for each run, the registry, and what killed runs left.
 
     Raises:
         TunepipeError: A step failed; the message says which, why, and where the log is.
@@ -109,7 +102,7 @@ def run_local(
     with _locked(runs_folder / "work" / key) as lock, _ending():
         _write(run)
         try:
-            _execute(run, completed, shown or view(), lock)
+            _execute(run, completed, lock)
             done = _finished(run)
         except BaseException as error:
             _write(replace(run, state="failed", reason=str(error) or "interrupted"))
@@ -125,11 +118,7 @@ def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
 
 
 def read(folder: Path) -> LocalRun:
-    """Read a run's record; one that was killed could not write down that it has ended.
-
-    Raises:
-        UsageError: The folder holds no run.
-    """
+    """Read a run's record; one that was killed could not write down that it has ended."""
     try:
         run = LocalRun(**read_json(folder / "run.json"))
     except (OSError, ValueError, TypeError) as error:
@@ -142,11 +131,7 @@ def read(folder: Path) -> LocalRun:
 
 
 def key_of(parameters: Mapping[str, Any]) -> str:
-    """Return the key of a run's work, from the contents of its files and its parameters.
-
-    Raises:
-        UsageError: A file is not there.
-    """
+    """Return the key of a run's work, from the contents of its files and its parameters."""
     fingerprint = identity(str(parameters["dataset_uri"])).fingerprint
     apart = ("dataset_uri", "notify")
     work = {name: value for name, value in parameters.items() if name not in apart}
@@ -186,7 +171,6 @@ def _ending() -> Iterator[None]:
 
 
 def _is_held(work: Path) -> bool:
-    """Return True if a run is working on this key."""
     try:
         with (work / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -217,7 +201,7 @@ def _write(run: LocalRun) -> None:
     write_json(asdict(run), Path(run.folder) / "run.json")
 
 
-def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO[str]) -> None:
+def _execute(run: LocalRun, parameters: Mapping[str, Any], lock: IO[str]) -> None:
     folder = Path(run.folder)
     log = folder / "log.txt"
     (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
@@ -234,22 +218,15 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], shown: View, lock: IO
         start_new_session=True,  # so that its steps end with it
         pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
     )
-    failed: kfp_log.StepEnded | None = None
+    shown = view()
     try:
-        for event in kfp_log.events(_log_lines(process, log)):
-            if isinstance(event, kfp_log.StepBegan):
-                shown.began(event.step)
-            elif isinstance(event, kfp_log.StepProgress):
-                shown.progress(event.fields)
-            else:
-                shown.ended(event.step, event.succeeded)
-                failed = failed or (None if event.succeeded else event)
+        failed = kfp_log.show(_log_lines(process, log), shown)
     finally:
         shown.close()
     if failed:
-        failure = find_failure(f"{folder}/steps/*/{failed.step}/{failures.FILE}")
+        failure = find_failure(f"{folder}/steps/*/{failed}/{failures.FILE}")
         failure = failure or Failure("", "it ended without a word, as a killed process does")
-        raise failure.error(f"step {failed.step}", f"read {log}", TunepipeError)
+        raise failure.error(f"step {failed}", f"read {log}", TunepipeError)
     if process.returncode:
         raise TunepipeError(
             f"the pipeline broke off, with exit code {process.returncode}",

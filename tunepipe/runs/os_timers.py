@@ -33,9 +33,6 @@ def lines(name: str, when: Cron, command: Sequence[str]) -> dict[str, str]:
 
     Returns:
         `cron`, `service` and `timer`: each with a comment that says where it goes.
-
-    Raises:
-        UsageError: A name has a control character.
     """
     folder = str(Path.cwd())
     for text in (name, folder, *command):

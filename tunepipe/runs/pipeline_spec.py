@@ -27,22 +27,13 @@ DEPTH_MAX = 100
 
 
 def rewrite(text: str, change: Callable[[Spec], Spec]) -> str:
-    """Change a compiled pipeline or component; the text is laid out as kfp lays it out.
-
-    Args:
-        text: One YAML document under a header of comments.
-        change: Returns the changed document.
-    """
+    """Change a compiled pipeline or component under its header, laid out as kfp lays it out."""
     header = [line for line in text.splitlines() if line.startswith("#")]
     return "\n".join([*header, yaml.dump(change(read(text)), sort_keys=True)])
 
 
 def read(text: str) -> Spec:
-    """Read a compiled pipeline; by libyaml, which takes a tenth of the time, where it is there.
-
-    Raises:
-        UsageError: It is not YAML, or nested deeper than any pipeline is.
-    """
+    """Read a compiled pipeline; by libyaml, which takes a tenth of the time, where it is there."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         check_depth(text)
@@ -56,11 +47,7 @@ def read(text: str) -> Spec:
 
 
 def read_pipeline(text: str, where: str) -> Spec:
-    """Read a pipeline that a user names.
-
-    Raises:
-        UsageError: It is not YAML, or another document.
-    """
+    """Read a pipeline that a user names; `where` is its place for messages."""
     try:
         spec = read(text)
         _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
@@ -73,10 +60,7 @@ def read_pipeline(text: str, where: str) -> Spec:
 
 
 def check_parameters(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> Spec:
-    """Check parameters against a compiled pipeline.
-
-    Returns:
-        The parameters that differ from the pipeline's defaults.
+    """Check parameters against a pipeline, and return those that differ from its defaults.
 
     Raises:
         UsageError: An unknown name, with a suggestion; a wrong type; a required one missing.
@@ -109,7 +93,6 @@ def check_depth(text: str) -> None:
     """Refuse YAML that is nested so deeply that loading it would end the process.
 
     Raises:
-        UsageError: It is nested deeper than DEPTH_MAX.
         yaml.YAMLError: It is not YAML.
     """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -153,12 +136,7 @@ def thin_steps(spec: Mapping[str, Any]) -> dict[str, str]:
 def with_accelerators(spec: Spec, accelerator: str) -> Spec:
     """Return a pipeline of the local backend whose steps that train and answer ask for GPUs.
 
-    Args:
-        spec: The pipeline.
-        accelerator: RESOURCE:COUNT, such as nvidia.com/gpu:1, as the cluster's nodes offer it.
-
-    Raises:
-        UsageError: It has not that form.
+    `accelerator` is RESOURCE:COUNT, such as nvidia.com/gpu:1, as the cluster's nodes offer it.
     """
     resource, _, count = accelerator.rpartition(":")
     if not (resource and "/" in resource and count.isdecimal() and int(count)):
@@ -184,5 +162,4 @@ def with_image(spec: Spec, image: str) -> Spec:
 
 
 def _is_thin(container: Mapping[str, Any]) -> bool:
-    """Return True for a step that carries no code."""
     return str(next(iter(container.get("args", ())), "")) == CODE_PLACEHOLDER

@@ -23,7 +23,7 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """The status of a run.
+    """The status of a run in the cloud.
 
     Args:
         name: The run's resource name, which ends in the run id; on a KFP host the run id.
@@ -31,7 +31,7 @@ class RunStatus:
         page: Its page in the console, or on the KFP host.
         tasks: The steps, in the order in which they began.
         verdict: better, worse or not-enough-evidence; "" before there is one.
-        model: The tuned model's endpoint, "" before there is one.
+        model: The tuned model's endpoint or folder, "" before there is one.
         error: Why it failed, in the words of the step that failed.
         failure: The same as the step itself wrote it down; None if it could not.
         unchanged: Since which run the data are unchanged, if the run ended for that.
@@ -66,8 +66,7 @@ def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 
 
     Raises:
         TunepipeError: The run failed: the error of the step.
-        CloudError: It failed without words of its own, or was cancelled, or could not be looked at
-            for long.
+        CloudError: It failed without words of its own, or was cancelled.
     """
     seen: dict[str, str] = {}
     try:

@@ -48,13 +48,8 @@ def find_earlier(request: JobRequest) -> str:
 def submit(request: JobRequest, *, first_job_seconds: float = 300.0) -> str:
     """Upload what is local, and create the run; an equal one that is running is taken instead.
 
-    Args:
-        request: From `vertex_request.prepare`.
-        first_job_seconds: How long Google wants to wait after its remedy for the 500 of a
-            project's first job.
-
-    Returns:
-        The run's resource name.
+    After its remedy for the 500 of a project's first job Google wants to wait
+    `first_job_seconds`.
     """
     upload(request)
     pace = launcher.StepOptions(patience_seconds=120.0, first_job_seconds=first_job_seconds)
@@ -69,24 +64,15 @@ def upload(request: JobRequest) -> None:
 
 
 def status(name: str, *, patience_seconds: float = _BRIEFLY) -> RunStatus:
-    """Look at a run.
-
-    Args:
-        name: Its resource name.
-        patience_seconds: How long a connection that breaks is tried again.
-
-    Raises:
-        CloudError: The run does not exist, or Google refused.
-    """
+    """Look at a run; a connection that breaks is tried again for `patience_seconds`."""
     with explained(name):
         return _status(_retried(lambda: pipeline_jobs.get(name), patience_seconds))
 
 
 def reason_of(status: RunStatus) -> str:
-    """Return why a run ended as it did, in one sentence; "" if that is not known.
+    """Return why a run ended as it did, from its comparison; "" if that is not known.
 
-    The sentence is in the run's comparison; a run over unchanged data, or one whose comparison may
-    not be read here, has none.
+    A run over unchanged data, or one whose comparison may not be read here, has none.
     """
     if status.unchanged:
         return status.unchanged

@@ -83,11 +83,7 @@ class VertexRun:
         return f"{self.bucket.rstrip('/')}/tunepipe"
 
     def spec(self) -> dict[str, Any]:
-        """Return the pipeline that is run.
-
-        Raises:
-            UsageError: The file is not there or no pipeline, or the template in it has changed.
-        """
+        """Return the pipeline that is run, from its file or compiled again."""
         if self.pipeline:
             text = read_template(self.pipeline).text
             check_template(text)
@@ -99,12 +95,9 @@ class VertexRun:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """The arguments of CreatePipelineJob.
+    """The arguments of CreatePipelineJob; `parent` is projects/P/locations/R.
 
-    Args:
-        parent: `projects/P/locations/R`.
-        job: The PipelineJob as a mapping.
-        uploads: Local files that have to be in the bucket first, each with its URI.
+    `uploads` are local files that have to be in the bucket first, each with its URI.
     """
 
     parent: str
@@ -119,15 +112,11 @@ class JobRequest:
 def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest:
     """Check a run and write its request; nothing is sent, and nothing is uploaded.
 
-    Args:
-        run: The run.
-        again: Make it another run than an equal one before, with a tuning job of its own.
-        now: The run's moment of birth.
+    `again` makes it another run than an equal one before, with a tuning job of its own.
 
     Raises:
         UsageError: An unknown parameter, a wrong type, a missing project or bucket.
         LimitError: Something would run outside the region.
-        CloudError: Cloud Storage refused to show the dataset.
     """
     _check(run)
     uploads, uri, fingerprint = _dataset(run)
@@ -146,15 +135,10 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
 
 
 def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
-    """Check what a schedule will run, and write its request; nothing is sent.
+    """Check what a schedule will run, and write its request; nothing is sent. See `prepare`.
 
-    Args:
-        run: The run; its dataset is read again each time, so it must be in Cloud Storage.
-        schedule: The schedule's name; the runs have it as a label.
-
-    Raises:
-        UsageError: See `prepare`; or the dataset is a file of this machine.
-        LimitError: Something would run outside the region.
+    Its dataset is read again each time, so it must be in Cloud Storage; the runs have the
+    schedule's name as a label.
     """
     _check(run)
     source = str(run.parameters.get("dataset_uri", ""))
@@ -287,7 +271,6 @@ def _request(
     labels: Mapping[str, str],
     uploads: Mapping[str, str],
 ) -> JobRequest:
-    """Write the request."""
     # A custom job finds this package's code in the bucket; the run's key goes without it.
     options = parameters.get("options", {})
     if run.backend == "custom" and not options.get("code"):

@@ -56,7 +56,6 @@ def find(place: str, name: str) -> Any:
 
     Raises:
         LimitError: One of that name was not made by tunepipe.
-        UsageError: Several have that name.
     """
     schedules = [schedule for schedule in _all(place) if schedule.display_name == name]
     if len(schedules) > 1:
@@ -158,9 +157,6 @@ def change(place: str, name: str, action: str) -> str:
     """Pause, resume or delete a schedule, and return its resource name.
 
     Its runs stay, and missed ones are not caught up on.
-
-    Raises:
-        UsageError: There is none of that name.
     """
     resource = str(_required(place, name).name)
     client = _client(resource)
@@ -177,12 +173,7 @@ def change(place: str, name: str, action: str) -> str:
 
 
 def run_now(place: str, name: str, now: datetime) -> str:
-    """Start one run of a schedule at once, and return its resource name.
-
-    Raises:
-        LimitError: One of its runs has not ended.
-        UsageError: There is none of that name.
-    """
+    """Start one run of a schedule at once, unless one has not ended; return its resource name."""
     request = _required(place, name).create_pipeline_job_request
     with explained(f"{place}: {name}"):
         for job in pipeline_jobs.list_jobs(place, f'labels.{SCHEDULE_LABEL}="{name}"'):

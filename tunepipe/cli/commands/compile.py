@@ -9,6 +9,7 @@ import typer
 
 from tunepipe.cli.output import Output
 from tunepipe.extras import require
+from tunepipe.files import replacing
 
 
 def compile(
@@ -37,13 +38,17 @@ def compile(
     from tunepipe.runs.compile import compile_all, differences, render
 
     if template:
-        from tunepipe.runs.inlined_template import write_inlined
+        from tunepipe.backends.palm.template import read_template
+        from tunepipe.runs.inlined_template import inlined_pipeline
 
         target = folder / "tune_large_model_inlined.yaml"
-        inlined = write_inlined(template, target)
-        out.result({"written": str(target), "template": inlined.source, "sha256": inlined.sha256})
+        source = read_template(template)
+        text = inlined_pipeline(source)
+        with replacing(target) as file:
+            file.write(text)
+        out.result({"written": str(target), "template": source.source, "sha256": source.sha256})
         out.line(f"wrote  {target}")
-        out.line(f"with   {inlined.source} sha256:{inlined.sha256}")
+        out.line(f"with   {source.source} sha256:{source.sha256}")
         return 0
     if check:
         changed = differences(folder, render(image, accelerator=accelerator, thin=thin))

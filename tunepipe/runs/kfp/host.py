@@ -76,12 +76,7 @@ class KfpHost:
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        """Give kfp's client; what it raises becomes a CloudError that says what to do.
-
-        Raises:
-            UsageError: A file with credentials cannot be read.
-            CloudError: The host refused, or cannot be reached.
-        """
+        """Give kfp's client; what it raises becomes a CloudError that says what to do."""
         import kfp_server_api
         from urllib3.exceptions import HTTPError
 
@@ -127,11 +122,7 @@ class KfpHost:
         }
 
     def _client(self) -> Any:
-        """Return kfp's client, after the host has answered it once.
-
-        Raises:
-            CloudError: What answers is not KFP's API.
-        """
+        """Return kfp's client, after the host has answered it once."""
         from kfp import Client
 
         class HostClient(Client):  # type: ignore[misc]
@@ -193,13 +184,7 @@ class KfpHost:
 
 
 def pages(call: Any, field: str, **arguments: Any) -> Iterator[Any]:
-    """Yield what a call of kfp's client lists, page by page.
-
-    Args:
-        call: The client's method.
-        field: The answer's field with the items.
-        arguments: Its other arguments.
-    """
+    """Yield what a method of kfp's client lists, page by page, from that field of its answers."""
     token = ""
     while True:
         page = call(page_token=token, page_size=100, **arguments)

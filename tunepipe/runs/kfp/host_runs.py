@@ -21,16 +21,7 @@ _STATES = {"skipped": "not wanted", "canceling": "cancelling", "canceled": "canc
 
 
 def submit(host: KfpHost, request: HostRequest, name: str) -> str:
-    """Upload the pipeline, if the host lacks this version of it, and start a run.
-
-    Args:
-        host: The host.
-        request: From `request.prepare`.
-        name: The run's name.
-
-    Returns:
-        The run's id.
-    """
+    """Upload the pipeline, if the host lacks this version of it, and start a run; return its id."""
     with host.client() as client, pipeline_file(request.text) as path:
         pipeline, version = _uploaded(client, host, request, path)
         run = client.run_pipeline(
@@ -64,11 +55,7 @@ def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tu
 
 
 def status(host: KfpHost, run_id: str) -> RunStatus:
-    """Look at a run.
-
-    Raises:
-        UsageError: The host has no run of this id.
-    """
+    """Look at a run."""
     return _status(host, _get(host, run_id))
 
 
@@ -102,16 +89,7 @@ def backend_of(run: Any) -> str:
 
 
 def logs(host: KfpHost, run_id: str, step: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the name and the log of each step that has begun.
-
-    Args:
-        host: The host.
-        run_id: The run's id.
-        step: Only the steps whose names contain this.
-
-    Raises:
-        UsageError: The host does not know the run, or the run does not have the step.
-    """
+    """Yield the name and the log of each step that has begun and whose name contains `step`."""
     run = _get(host, run_id)
     steps = [task for task in _steps(run) if step in task.display_name and _pod(task)]
     if not steps:

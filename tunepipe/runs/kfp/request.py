@@ -37,12 +37,7 @@ _NODE_GIB, _SPARE_GIB, _DISK = 40, 20, "/disk"
 
 @dataclass(frozen=True)
 class HostRequest:
-    """A checked run.
-
-    Args:
-        text: The pipeline as KFP takes it: the spec, and a second document for Kubernetes.
-        parameters: The pipeline's parameters that differ from its defaults.
-    """
+    """A checked run: the spec, with a second document for Kubernetes, and parameters to send."""
 
     text: str
     parameters: Mapping[str, Any]
@@ -61,13 +56,9 @@ class HostRequest:
 def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     """Check what a KFP host is to run, and write it; nothing is sent.
 
-    Args:
-        run: The run; its dataset and its bucket are in an object store that the cluster reaches.
-        settings: What the steps get on the cluster.
-
     Raises:
-        UsageError: Something is not in an object store, the steps have no code, or a parameter is
-            unknown.
+        UsageError: Something is not in an object store that the cluster reaches, the steps have no
+            code, or a parameter is unknown.
         LimitError: The host could not carry the run to its end.
     """
     if run.backend != LOCAL:

@@ -29,18 +29,11 @@ def apply(
 ) -> tuple[str, str]:
     """Create a recurring run, or put it in the place of the one of that name.
 
-    The host cannot change a recurring run: a new one is made first, then the old one deleted.
-
-    Args:
-        host: The host.
-        name: The recurring run's name.
-        when: Its times; the host's controller reads them in UTC, or in a zone of its own.
-        request: The pipeline and its parameters, from `request.prepare`.
-        dry_run: Change nothing.
+    The host cannot change a recurring run: a new one is made first, then the old one deleted. Its
+    controller reads times in UTC, or in a zone of its own.
 
     Returns:
-        What was done (created, replaced, unchanged, would create, would replace), and the
-        recurring run's id.
+        What was done (created, replaced, unchanged, would create, would replace), and its id.
 
     Raises:
         UsageError: The times are meant in a zone.
@@ -96,18 +89,9 @@ def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
 
 
 def change(host: KfpHost, name: str, action: str) -> str:
-    """Pause, resume or delete a recurring run; its runs stay, and missed ones are not caught up on.
+    """Pause, resume or delete a recurring run, and return its id.
 
-    Args:
-        host: The host.
-        name: The recurring run's name.
-        action: pause, resume or delete.
-
-    Returns:
-        Its id.
-
-    Raises:
-        UsageError: There is none of that name.
+    Its runs stay, and missed ones are not caught up on.
     """
     verb = {"pause": "disable", "resume": "enable", "delete": "delete"}[action]
     with host.client() as client:
@@ -117,15 +101,7 @@ def change(host: KfpHost, name: str, action: str) -> str:
 
 
 def run_now(host: KfpHost, name: str, now: datetime) -> str:
-    """Start one run of a recurring run at once.
-
-    Returns:
-        The run's id.
-
-    Raises:
-        LimitError: One of its runs has not ended.
-        UsageError: There is none of that name.
-    """
+    """Start one run of a recurring run at once, unless one has not ended; return its id."""
     with host.client() as client:
         recurring = _named(client, host, name)
         _require_none_under_way(client, host, recurring)

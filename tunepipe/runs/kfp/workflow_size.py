@@ -33,14 +33,7 @@ _NODES_OF_RETRY = 2
 
 @dataclass(frozen=True)
 class WorkflowSize:
-    """The estimated size of a run's Workflow.
-
-    Args:
-        created: Bytes when the run is created.
-        finished: Bytes when all tasks have run, as Argo stores it: compressed if it is large.
-        largest_task: The task that adds most.
-        largest_task_bytes: What that task adds.
-    """
+    """Bytes of a run's Workflow when it is created, and as Argo stores it when all have run."""
 
     created: int
     finished: int
@@ -71,11 +64,7 @@ def estimate(spec: Mapping[str, Any]) -> WorkflowSize:
 
 
 def require_fit(spec: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:
-    """Refuse a run that the host could not carry to its end, before it is sent.
-
-    Raises:
-        LimitError: Says what is too large, and what would make it fit.
-    """
+    """Refuse a run that the host could not carry to its end, before it is sent."""
     sizes = {name: len(_text(value).encode()) for name, value in parameters.items()}
     if (size := len(_text(dict(parameters)).encode())) > PARAMETER_BYTES:
         largest = max(sizes, key=lambda name: sizes[name])
