@@ -3,9 +3,8 @@
 from kfp.dsl import Artifact, Input, PipelineTaskFinalStatus
 
 from tunepipe.components.families import concluding, reporting
-from tunepipe.packaging.component import component
+from tunepipe.packaging.component import component, thin
 from tunepipe.packaging.families import with_ports
-from tunepipe.packaging.thin import thin
 
 
 @thin

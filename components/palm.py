@@ -5,9 +5,8 @@ from typing import NamedTuple
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
 from tunepipe.components.families import asking, tuning, tuning_in_cloud
-from tunepipe.packaging.component import component
+from tunepipe.packaging.component import component, thin
 from tunepipe.packaging.families import with_ports
-from tunepipe.packaging.thin import thin
 
 
 @component

@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 from tunepipe.components.families import checking, preparing
-from tunepipe.packaging.component import component
+from tunepipe.packaging.component import component, thin
 from tunepipe.packaging.families import with_ports
-from tunepipe.packaging.thin import thin
 
 
 @thin

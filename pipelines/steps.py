@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from kfp.dsl.structures import ResourceSpec
 
 from tunepipe import components
-from tunepipe.packaging.thin import thin
+from tunepipe.packaging.component import thin
 
 
 class Kind(NamedTuple):

@@ -16,8 +16,7 @@ from tests.packaging.wheels import index_of
 from tests.waiting import until
 from tunepipe import __version__, components
 from tunepipe.distribution import build_wheel, content_hash, describe_code, package_files
-from tunepipe.packaging.component import component
-from tunepipe.packaging.thin import thin
+from tunepipe.packaging.component import component, thin
 
 ROOT = Path(__file__).parents[2]
 

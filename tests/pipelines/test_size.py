@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunepipe.catalog.backends import BACKENDS
-from tunepipe.packaging.thin import CODE_PLACEHOLDER
+from tunepipe.packaging.component import CODE_PLACEHOLDER
 from tunepipe.runs.compile import render
 from tunepipe.runs.kfp.workflow_size import estimate
 from tunepipe.runs.pipeline_spec import read, thin_steps

@@ -21,8 +21,7 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.cli import main
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients
-from tunepipe.packaging.component import component
-from tunepipe.packaging.thin import CODE_PLACEHOLDER, thin
+from tunepipe.packaging.component import CODE_PLACEHOLDER, component, thin
 from tunepipe.runs import cancellation
 from tunepipe.stores.claims import Waiters
 

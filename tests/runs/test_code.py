@@ -20,8 +20,8 @@ from tunepipe import __version__
 from tunepipe.cli import main
 from tunepipe.distribution import build_wheel, content_hash, describe_code
 from tunepipe.errors import LimitError, UsageError
+from tunepipe.packaging.component import CODE_PLACEHOLDER
 from tunepipe.packaging.step import requirements_of
-from tunepipe.packaging.thin import CODE_PLACEHOLDER
 from tunepipe.runs.code import check_code_parameter, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.pipeline_spec import read, thin_steps

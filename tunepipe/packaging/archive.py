@@ -13,13 +13,10 @@ from functools import cache
 
 
 def archive(contents: Mapping[str, bytes]) -> bytes:
-    """Pack files into a tar.xz that depends on their names and bytes alone.
+    """Pack files, by their paths in it, into a tar.xz that depends on names and bytes alone.
 
     xz, because it is an eighth smaller than gzip, and because gzip's bytes hang on which zlib a
     Python was built with.
-
-    Args:
-        contents: Paths inside the archive and the bytes of each file.
     """
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:

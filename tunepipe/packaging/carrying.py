@@ -36,9 +36,6 @@ _FAMILIES = (f"{PACKAGE}.components.families", f"{PACKAGE}.packaging.families")
 class CarryingComponent(PythonComponent):  # type: ignore[misc]
     """A component that packs its code when it is first used: that takes a while.
 
-    Args:
-        function: The body.
-
     Raises:
         LimitError: The component would not fit into one argument of a process.
     """
@@ -54,7 +51,6 @@ class CarryingComponent(PythonComponent):  # type: ignore[misc]
 
 
 def _with_code(function: Callable[..., Any]) -> Any:
-    """Return the specification of a component whose command holds its code."""
     modules = modules_of(inspect.getsource(function), function.__name__)
     third_party = third_party_of(modules)
     if hasattr(function, "families"):

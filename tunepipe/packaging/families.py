@@ -14,10 +14,8 @@ def with_ports(*families: _Function) -> Callable[[_Function], _Function]:
     """Give a component's function the ports of its families in place of its `**ports`.
 
     kfp and its executor read ports from a signature and from annotations, and leave inputs without
-    a value out of the call; here those get their defaults.
-
-    Args:
-        families: Functions of `tunepipe.components.families`; only their signatures count.
+    a value out of the call; here those get their defaults. Of the families, functions of
+    `tunepipe.components.families`, only the signatures count.
     """
 
     def decorate(function: _Function) -> _Function:

@@ -6,7 +6,7 @@ import ast
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -16,11 +16,7 @@ _DATA_NAME = re.compile(r'"([\w./-]+\.(?:toml|j2|css|js))"')
 
 
 def modules_of(source: str, name: str) -> dict[str, Path]:
-    """Find the modules that a function imports, and those that they import.
-
-    Args:
-        source: A text with the function; its imports are absolute, `from tunepipe.data import x`.
-        name: The function, such as a component's body.
+    """Find the modules that a function of a source imports, absolutely, and those that they import.
 
     Returns:
         Dotted names, sorted, each with its source file; a package's is its `__init__.py`.
@@ -31,7 +27,7 @@ def modules_of(source: str, name: str) -> dict[str, Path]:
         if isinstance(node, ast.FunctionDef) and node.name == name
     )
     modules: dict[str, Path] = {}
-    waiting = list(_own(_imported(tree)))
+    waiting = list(filter(file_of, _imported(tree)))
     while waiting:
         name = waiting.pop()
         if name in modules:
@@ -40,7 +36,7 @@ def modules_of(source: str, name: str) -> dict[str, Path]:
         assert file
         modules[name] = file
         if name != PACKAGE:  # its public API imports everything, and no step needs it
-            waiting.extend(_own(_imported_by(_text(file))))
+            waiting.extend(filter(file_of, _imported_by(_text(file))))
             waiting.append(name.rpartition(".")[0])
     return dict(sorted(modules.items()))
 
@@ -48,8 +44,7 @@ def modules_of(source: str, name: str) -> dict[str, Path]:
 def data_files_of(modules: Mapping[str, Path]) -> dict[str, Path]:
     """Find the data files that modules name in a string literal, such as "catalog/prices.toml".
 
-    Returns:
-        Paths inside the package ("tunepipe/catalog/prices.toml"), sorted, with the files.
+    Their paths are those in the package, "tunepipe/catalog/prices.toml", sorted.
     """
     files = {}
     for file in modules.values():
@@ -92,10 +87,6 @@ def _imported(tree: ast.AST) -> Iterator[str]:
             continue
         elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
             yield from _imported(node)
-
-
-def _own(names: Iterable[str]) -> Iterator[str]:
-    return (name for name in names if file_of(name))
 
 
 @cache

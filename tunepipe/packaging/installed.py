@@ -13,7 +13,7 @@ from importlib import metadata
 
 from tunepipe.distribution import content_hash, describe_code
 from tunepipe.errors import UsageError
-from tunepipe.packaging.requirements import locked
+from tunepipe.packaging.requirements import KFP, PINS, TRAINING, locked
 
 # Before the hash of the code that must be installed already.
 INSTALLED = "installed:"
@@ -24,13 +24,9 @@ CODE_LABEL = "tunepipe.code"
 def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
     """Install the pinned requirements that are not installed in exactly that version.
 
-    What is installed, and what that requires, has the hashes of requirements.lock.
-
-    Args:
-        pip: The command up to its arguments.
-        code: The pipeline's parameter; its options, such as --index-url=URL, apply here too.
-        requirements: Such as numpy==2.4.6. kfp comes without what it requires: a step needs only
-            its types.
+    What is installed, and what that requires, has the hashes of requirements.lock; kfp comes
+    without what it requires, for a step needs only its types. The options of the parameter `code`,
+    such as --index-url=URL, apply here too. `pip` is the command up to its arguments.
     """
     command = [*pip.split(), *(word for word in code.split() if word.startswith("--"))]
     missing = [each.partition("==")[0] for each in requirements if not is_installed(each)]
@@ -45,12 +41,7 @@ def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
 def check_code(code: str) -> None:
     """Refuse code that is another than the run's.
 
-    Args:
-        code: The pipeline's parameter; only `installed:SHA256` names a hash that is checked here.
-            pip has checked the hash of a wheel.
-
-    Raises:
-        UsageError: The installed package has another hash.
+    Only `installed:SHA256` names a hash that is checked here; pip has checked that of a wheel.
     """
     expected = code.removeprefix(INSTALLED)
     if code.startswith(INSTALLED) and expected != content_hash():
@@ -64,12 +55,8 @@ def check_code(code: str) -> None:
 def check_image() -> None:
     """Check that an image can run the steps of the pipelines without installing anything.
 
-    Raises:
-        UsageError: Names the requirements that are not installed in the pinned version. Those of
-            the local backend are printed alone: an image for the other steps goes without.
+    What the local backend lacks is printed alone: an image for the other steps goes without.
     """
-    from tunepipe.packaging.requirements import KFP, PINS, TRAINING
-
     every = (KFP, *PINS.values())
     training = [pin for name, pin in PINS.items() if name in TRAINING]
     lacking = [each for each in every if not is_installed(each)]
@@ -80,11 +67,7 @@ def check_image() -> None:
 
 
 def require_installed(requirements: Sequence[str]) -> None:
-    """Refuse an image that lacks pinned packages.
-
-    Raises:
-        UsageError: Names them.
-    """
+    """Refuse an image that lacks pinned packages, and name them."""
     if lacking := [each for each in requirements if not is_installed(each)]:
         raise UsageError(
             f"the steps need {', '.join(lacking)}",

@@ -49,14 +49,8 @@ PINS = {
 
 # What only the local backend needs, to train and to answer.
 TRAINING = (
-    "accelerate",
-    "datasets",
-    "peft",
-    "safetensors",
-    "tokenizers",
-    "torch",
-    "transformers",
-    "trl",
+    *("accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch"),
+    *("transformers", "trl"),
 )
 
 
@@ -70,28 +64,18 @@ def requirements(imports: Iterable[str]) -> list[str]:
     )
 
 
-def locked(names: Iterable[str]) -> str:
-    """Return the part of requirements.lock that holds packages and, but for kfp, their own needs.
-
-    Args:
-        names: Names of packages that the lock holds.
-    """
-    return _locked(names, alone="kfp")
-
-
 def locked_for_image(variant: str) -> str:
-    """Return the part of requirements.lock that an image holds.
-
-    Args:
-        variant: cpu leaves out what only the local backend needs; cuda has everything; tools has
-            what both are built with.
-    """
+    """Return the part of requirements.lock that an image holds; see the module for variants."""
     tools, needs = {"setuptools"}, _read_lock()[1]["tunepipe"]
     variants = {"tools": tools, "cpu": needs - {*TRAINING} | tools, "cuda": needs | tools}
-    return _locked(variants[variant])
+    return locked(variants[variant], alone="")
 
 
-def _locked(names: Iterable[str], alone: str = "") -> str:
+def locked(names: Iterable[str], alone: str = "kfp") -> str:
+    """Return the part of requirements.lock that holds packages and, but for one, their own needs.
+
+    A step takes of kfp only its types.
+    """
     entries, needs = _read_lock()
     chosen: set[str] = set()
     waiting = {re.sub(r"[-_.]+", "-", name.lower()) for name in names}

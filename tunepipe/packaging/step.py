@@ -20,12 +20,7 @@ from typing import Any, NoReturn
 from tunepipe.distribution import ROOT
 from tunepipe.errors import LimitError
 from tunepipe.packaging.imports import modules_of, third_party_of
-from tunepipe.packaging.installed import (
-    INSTALLED,
-    check_code,
-    install_missing,
-    require_installed,
-)
+from tunepipe.packaging.installed import INSTALLED, check_code, install_missing, require_installed
 from tunepipe.packaging.requirements import KFP, requirements
 from tunepipe.stores.failures import failure_kept
 
@@ -41,10 +36,7 @@ def requirements_of(
 ) -> list[str]:
     """Return what a step installs: kfp, and what the modules that its body imports need.
 
-    Args:
-        module: The module's name in `tunepipe.components`.
-        function: The component's name in it.
-        options: Those of the tuner; a TrainJob is created by the client of Kubernetes.
+    A TrainJob, which the tuner's `options` ask for, is created by the client of Kubernetes.
     """
     source = (ROOT / "components" / f"{module}.py").read_text(encoding="utf-8")
     imported = third_party_of(modules_of(source, function))

@@ -72,7 +72,7 @@ def _unit_texts(thin: bool) -> dict[str, str]:
 def _units(thin: bool) -> Iterator[tuple[str, Any]]:
     from tunepipe import components
     from tunepipe.catalog.backends import BACKENDS
-    from tunepipe.packaging.thin import thin as thin_component
+    from tunepipe.packaging.component import thin as thin_component
     from tunepipe.pipelines.tuning import build_tuning_pipeline
     from tunepipe.pipelines.validation import validation_pipeline
 

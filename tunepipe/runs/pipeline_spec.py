@@ -10,7 +10,7 @@ import yaml
 
 from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
-from tunepipe.packaging.thin import CODE_PLACEHOLDER
+from tunepipe.packaging.component import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
 ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
