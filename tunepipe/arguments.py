@@ -13,22 +13,14 @@ A_SHARE = "a number from 0 to 1; 5 % is 0.05"
 
 
 def check_margin(value: Any) -> None:
-    """Refuse a largest acceptable loss that is not a share: 5 would let any loss pass.
-
-    Raises:
-        UsageError: It is not in 0..1.
-    """
+    """Refuse a largest acceptable loss that is not a share: 5 would let any loss pass."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= 1:
         raise UsageError(f"{value!r} is out of range", where="margin", fix=A_SHARE)
 
 
 def check_fraction(value: Any, where: str = "eval_fraction") -> None:
-    """Refuse a share of rows that leaves one side empty.
-
-    Raises:
-        UsageError: It is not between 0 and 1 (exclusive).
-    """
+    """Refuse a share of rows that leaves one side empty."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
         raise UsageError(
             f"must be between 0 and 1 (exclusive), got {value!r}",

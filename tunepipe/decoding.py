@@ -42,9 +42,6 @@ def decode(value: Any, kind: type[Decoded], where: str = "") -> Decoded:
             `Meta(description=…)` says in error messages what is wanted; without one the type does.
         where: The place of the value for error messages, such as "tables"; "" adds none.
 
-    Returns:
-        The typed value.
-
     Raises:
         UsageError: The first field that does not fit: its place, its value, what is wanted, and
             the known name that an unknown one resembles.
@@ -73,18 +70,9 @@ def _first_error(
     name: str = "",
     siblings: Sequence[str] = (),
 ) -> UsageError:
-    """Describe the first place where a value does not fit its type.
+    """Describe the first place where plain data, which msgspec refused, does not fit its type.
 
-    Args:
-        value: Plain data that msgspec refused as `kind`.
-        kind: The type, as for `arguments.decode`.
-        where: The place of the value.
-        error: What msgspec said.
-        name: The value's own name in its table.
-        siblings: The other names of that table, one of which may have been meant.
-
-    Returns:
-        The error to raise.
+    `name` is the value's own name in its table, and one of its siblings may have been meant.
     """
     chosen = _branch(kind, value)
     if not isinstance(value, Mapping) or not (_is_struct(chosen) or get_origin(chosen) is dict):

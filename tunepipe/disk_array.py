@@ -14,9 +14,8 @@ IN_MEMORY_BYTES = 1 << 19
 class DiskArray:
     """An array of numbers that spills to disk; close it, or use it in a `with`.
 
-    Args:
-        kind: A type code of `array`: "Q" for whole numbers from 0 to 2**64 - 1, "H" up to
-            2**16 - 1, "d" for floats.
+    `kind` is a type code of `array`: "Q" for whole numbers from 0 to 2**64 - 1, "H" up to
+    2**16 - 1, "d" for floats.
     """
 
     def __init__(self, kind: str = "Q") -> None:

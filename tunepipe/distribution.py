@@ -43,16 +43,11 @@ def describe_code() -> str:
 
 
 def build_wheel(folder: Path) -> tuple[Path, str]:
-    """Write the wheel of the installed package, from a checkout as from site-packages.
+    """Write the wheel of the installed package into a folder; return it, and its SHA-256 in hex.
 
-    Its bytes depend on nothing but the package's files: nothing is compressed, as compressed bytes
-    depend on which zlib a Python was built with. It requires nothing: steps install what they need.
-
-    Args:
-        folder: Where the wheel goes.
-
-    Returns:
-        The wheel, and its SHA-256 in hex; equal code has an equal hash.
+    Its bytes depend on nothing but the package's files, in a checkout as in site-packages: nothing
+    is compressed, as compressed bytes depend on which zlib a Python was built with. It requires
+    nothing: steps install what they need.
     """
     from tunepipe import __version__
 

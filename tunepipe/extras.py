@@ -25,11 +25,7 @@ EXTRAS = {
 
 
 def require(*extras: str) -> None:
-    """Check that the packages of some EXTRAS are installed, before any work is done.
-
-    Raises:
-        UsageError: A package is missing; the fix is the command that installs its extra.
-    """
+    """Check that the packages of some EXTRAS are installed, before any work is done."""
     for extra in extras:
         for module in EXTRAS[extra]:
             if not _is_installed(module):

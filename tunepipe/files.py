@@ -25,12 +25,8 @@ _REMEDIES = {
 def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary neighbour of `path` and move it into place when the block ends well.
 
-    Args:
-        path: The file to write, or a link to it, which stays one; missing parent folders are made.
-        mode: "w" for UTF-8 text with plain newlines, "wb" for bytes.
-
-    Yields:
-        The open file. If the block raises, `path` is left as it was.
+    If the block raises, the file is left as it was. A link to a file stays one, and missing parent
+    folders are made. The mode is "w" for UTF-8 text with plain newlines, or "wb" for bytes.
 
     Raises:
         UsageError: It cannot be written there.
@@ -107,12 +103,7 @@ def refuse_same(
 ) -> None:
     """Refuse paths that mean one file: what is written must not replace what is read.
 
-    Args:
-        paths: Paths and URIs of objects that must differ, from one another and from the others.
-        others: Paths and URIs that may be the same among themselves; - is standard input.
-
-    Raises:
-        UsageError: Two of them are one file, through a link too.
+    The others may be the same among themselves; - is standard input.
     """
     seen = {_place(path) for path in others}
     for path in paths:

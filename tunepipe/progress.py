@@ -25,11 +25,9 @@ _last_line = -_PAUSE_SECONDS
 
 
 def report(**event: Any) -> None:
-    """Report one event.
+    """Report one event of plain values.
 
-    Args:
-        event: Plain values. Steps that count give `stage`, `done` and `total`; the rest is theirs,
-            such as `loss` or `seconds_left`.
+    Steps that count give `stage`, `done` and `total`; the rest, such as `loss`, is theirs.
     """
     if path := os.environ.get(VARIABLE):
         with open(path, "a", encoding="utf-8") as file:

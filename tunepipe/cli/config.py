@@ -42,11 +42,7 @@ _TRUE = ("1", "true", "t", "yes", "y", "on")  # as the parser of the command lin
 
 
 def read() -> Table:
-    """Read tunepipe.toml; empty if there is none.
-
-    Raises:
-        UsageError: It cannot be read, or TUNEPIPE_CONFIG names no file.
-    """
+    """Read tunepipe.toml, or the file that TUNEPIPE_CONFIG names; empty if there is none."""
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
         return _toml(Path(named), place=f"{CONFIG_VARIABLE} {named}")
@@ -146,9 +142,6 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
 
     Newer tables are those that `tunepipe tables --update` has left in the working directory.
 
-    Returns:
-        {"prices": …, "models": …}, as the catalog takes it.
-
     Raises:
         UsageError: The file cannot be read, or it does not fit our tables.
     """
@@ -169,11 +162,7 @@ def has_variables() -> bool:
 
 
 def check_variables(names: Iterable[str]) -> None:
-    """Refuse a TUNEPIPE_ variable that sets no option.
-
-    Raises:
-        UsageError: A name TUNEPIPE_… that no option has.
-    """
+    """Refuse a TUNEPIPE_ variable that sets no option."""
     known = {*map(variable, names), *_OWN_VARIABLES}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known:

@@ -27,15 +27,8 @@ STDIN = "-"
 def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
     """Copy datasets to this machine, for code that reads a file more than once.
 
-    Args:
-        datasets: Paths, gs:// URIs, globs of either, or "-" for standard input.
-
-    Yields:
-        For each local path the name that the user gave; for a path, the path itself.
-
-    Raises:
-        UsageError: A file is not there, or cannot be read.
-        CloudError: Cloud Storage refused.
+    They are paths, gs:// URIs, globs of either, or "-" for standard input. Yields for each local
+    path the name that the user gave; for a path, the path itself.
     """
     with tempfile.TemporaryDirectory() as folder:
         names: dict[str, str] = {}
@@ -57,11 +50,7 @@ def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
 
 @contextmanager
 def local_copy(name: str) -> Iterator[str]:
-    """Copy one file to this machine; see `local_copies`.
-
-    Raises:
-        UsageError: It is not there, or a glob matches more than one.
-    """
+    """Copy the one file that a name means to this machine; see `local_copies`."""
     with local_copies([name]) as files:
         if len(files) != 1:
             raise UsageError(f"{len(files)} files match", where=name, fix="name one of them")
@@ -72,12 +61,7 @@ def local_copy(name: str) -> Iterator[str]:
 def written(target: str, *, missing_ok: bool = False) -> Iterator[str]:
     """Yield a local path to write, and copy it to its gs:// URI if the block succeeds.
 
-    Args:
-        target: A path, which is yielded as it is, or a gs:// URI.
-        missing_ok: Whether the block may leave the file unwritten.
-
-    Raises:
-        CloudError: Cloud Storage refused.
+    A path is yielded as it is. With `missing_ok` the block may leave the file unwritten.
     """
     if not storage.is_object(target):
         yield target

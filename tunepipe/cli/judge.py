@@ -44,11 +44,7 @@ class JudgeOptions:
     yes: options.Yes = False
 
     def check(self, baseline: str) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UsageError: A judge without two models to judge, or a setting of the judge without one.
-        """
+        """Refuse a judge without two models to judge, and a setting of the judge without one."""
         alone = self.judge_decides and not self.judge_humans
         people = self.judge_humans or self.judge_decides
         checks = (
@@ -70,13 +66,7 @@ def run_judge(
     catalog: Catalog,
     out: Output,
 ) -> Judge | None:
-    """Compare two models by the judge, and show its result; None without a judge.
-
-    Raises:
-        UsageError: No project, no region, a broken prompt, or the user did not agree to the cost.
-        LimitError: The estimate is above the limit.
-        CloudError: The service refused every question.
-    """
+    """Compare two models by the judge, and show its result; None without a judge."""
     if not (settings.judge and base):
         return None
     from tunepipe.evaluation.judge import check_calibrated, read_preferences

@@ -80,11 +80,9 @@ def _command(
 
 
 def command_app(only: str = "") -> typer.Typer:
-    """Return the command, with one command of it or with all.
+    """Return the command, with only one command or group of it, or for "" and an unknown name all.
 
-    Args:
-        only: The only command or group to import, since importing all takes longer than most run;
-            "" and an unknown name give all.
+    To import all takes longer than most run.
     """
     app = typer.Typer(
         name="tunepipe",

@@ -185,11 +185,7 @@ class HostOptions:
     kfp: list[str] | None = None
 
     def host(self) -> KfpHost | None:
-        """Return the host, or None.
-
-        Raises:
-            UsageError: A setting is unknown or has a wrong value, or there is no host for it.
-        """
+        """Return the host, or None."""
         if not self.kfp_host:
             if self.kfp:
                 fix = "name it: --kfp-host URL"
@@ -210,11 +206,7 @@ class CloudPlace(HostOptions):
     region: str = ""
 
     def require_vertex(self) -> tuple[str, str]:
-        """Return project and region.
-
-        Raises:
-            UsageError: One of them is missing.
-        """
+        """Return project and region, which must be set."""
         require_values(project=self.project, region=self.region)
         return self.project, self.region
 
@@ -290,11 +282,7 @@ _REQUIRED = {
 
 
 def require_values(**values: str) -> None:
-    """Refuse a call without options that it needs.
-
-    Raises:
-        UsageError: Names the first option that has no value.
-    """
+    """Refuse a call without options that it needs, and name the first that has no value."""
     for name, value in values.items():
         if not value:
             raise UsageError(
@@ -315,22 +303,14 @@ def catalog(context: typer.Context, file: str = "") -> Catalog:
 
 
 def positive(value: float | None, option: str) -> float:
-    """Return an option's value, 0 if it was not given.
-
-    Raises:
-        UsageError: It was given, and is not above 0.
-    """
+    """Return an option's value, 0 if it was not given; refuse one that is not above 0."""
     if value is not None and not value > 0:
         raise UsageError(f"{value:g} is out of range", where=option, fix="above 0")
     return float(value or 0)
 
 
 def pairs(arguments: Sequence[str] | Mapping[str, Any] | None, option: str) -> dict[str, Any]:
-    """Read K=V arguments; a value that is JSON is read as JSON, any other as text.
-
-    Args:
-        arguments: K=V each, or a mapping of values as a program gives it.
-        option: The option's name, for messages.
+    """Read K=V arguments, or a mapping as a program gives it; a value that is JSON is read as JSON.
 
     Raises:
         UsageError: An argument without a name or without "=", or a number that JSON lacks.

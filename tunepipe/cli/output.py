@@ -31,11 +31,9 @@ class ReaderLeft(Exception):  # noqa: N818
 
 
 class Output:
-    """Where a command prints.
+    """Where a command prints: the JSON object if `as_json`, else lines for people.
 
-    Args:
-        as_json: Print the result as one JSON object and no human-readable line.
-        stream: Where human-readable lines go; by default standard error.
+    Lines go to standard error unless another stream is named.
     """
 
     def __init__(self, as_json: bool = False, stream: TextIO | None = None) -> None:
@@ -82,11 +80,7 @@ class Output:
     ) -> None:
         """Print rows of cells as a human-readable table, each column as wide as its widest cell.
 
-        Args:
-            rows: The cells; every row has as many.
-            head: The columns' titles.
-            styles: A style for each column, if it has one.
-            empty: What is printed where there are no rows.
+        Each column may have a style; where there are no rows, `empty` is printed.
         """
         cells = [list(row) for row in rows]
         if not cells and empty:
@@ -193,12 +187,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def agree(question: str, yes: bool, out: Output) -> None:
-    """Ask the user to agree.
-
-    Args:
-        question: Such as "Delete the schedule weekly?".
-        yes: Whether the user agreed by an option.
-        out: Where the command prints.
+    """Ask the user to agree, such as "Delete the schedule weekly?"; `yes` if an option did.
 
     Raises:
         UsageError: No terminal can ask the question.
@@ -219,12 +208,8 @@ def agree(question: str, yes: bool, out: Output) -> None:
 def name_options(text: str, names: Collection[str], is_place: bool = False) -> str:
     """Write the parameters of a library function as the command's options: eval_min, --eval-min.
 
-    The name of a tensor or a module that has such a part is left as it is.
-
-    Args:
-        text: A part of an error's message.
-        names: The parameters that are options.
-        is_place: It says where the error is, and may be names alone: "epochs, train_steps".
+    The name of a tensor or a module that has such a part is left as it is. A place, which says
+    where an error is, may be names alone: "epochs, train_steps".
     """
 
     def option(name: str) -> str:

@@ -20,11 +20,7 @@ VALIDATION = (".html", ".sarif", ".json")
 
 
 def suffix_of(path: str, known: Sequence[str] = (".html", ".md", ".json")) -> str:
-    """Return the suffix of a report's file; "" if no report is wanted.
-
-    Raises:
-        UsageError: The suffix is not one of a report.
-    """
+    """Return the suffix of a report's file, one of the known; "" if no report is wanted."""
     suffix = PurePath(path).suffix
     if path and suffix not in known:
         raise UsageError(
@@ -43,11 +39,7 @@ def write_score_report(
 ) -> None:
     """Write what `score` found: .html and .md to read, .json with all figures.
 
-    Args:
-        evaluation: The scores.
-        answers: The predictions by model: tuned, base.
-        path: Where the report goes.
-        extra: What else it shows: `verdict`, `reason`, and perhaps `judge`.
+    The predictions are by model: tuned, base; `extra` has `verdict`, `reason`, and perhaps `judge`.
     """
     from tunepipe.reporting.answers import side_by_side
 

@@ -97,16 +97,12 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
     def resolve(self, tables: Mapping[str, Any], *, on_host: bool = False) -> VertexRun:
         """Check the options, and return the run that they describe.
 
-        Args:
-            tables: The user's tables.
-            on_host: Whether a KFP host runs it: no model is loaded on this machine.
-
-        Returns:
-            The run; where its backend is `local`, its backend and parameters alone matter.
+        On a KFP host no model is loaded on this machine. Of a run whose backend is `local`, the
+        backend and the parameters alone matter here.
 
         Raises:
-            UsageError: An option out of range, or not of the form K=V; a setting that a step
-                after the tuning would refuse.
+            UsageError: An option out of range, or not of the form K=V; a setting that a step after
+                the tuning would refuse.
         """
         from tunepipe.catalog.catalog import load_catalog
         from tunepipe.cli.token_counts import calibrated

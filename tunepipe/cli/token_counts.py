@@ -77,13 +77,7 @@ def calibrated(
 
 
 def sample(paths: Sequence[str], format: str) -> list[Example]:
-    """Draw at most SAMPLE rows from local files, the same ones each time.
-
-    Rows that cannot be read are left out.
-
-    Raises:
-        DataError: None can be read.
-    """
+    """Draw at most SAMPLE readable rows from local files, the same ones each time."""
     chosen = format_of([Path(path) for path in paths]) if format == "auto" else format
     pick = random.Random(_SEED)  # noqa: S311
     lines = (
@@ -111,11 +105,7 @@ def sample(paths: Sequence[str], format: str) -> list[Example]:
 
 
 def by_tokenizer(rows: Sequence[Example], name: str) -> Calibration:
-    """Count the tokens of rows by a folder in Hugging Face layout, a tokenizer.json, or a hub id.
-
-    Raises:
-        UsageError: The tokenizer is not found, or no package can read it.
-    """
+    """Count the tokens of rows by a Hugging Face folder, a tokenizer.json, or a hub id."""
     from tunepipe.backends.chat_template import completion_ids, prompt_ids
 
     if Path(name).is_file():
@@ -150,9 +140,6 @@ def by_service(
     """Let Gemini's service count the tokens of rows; they are sent to it, and nothing is billed.
 
     Where it is asked, `gemini.base_model_resource` says.
-
-    Raises:
-        CloudError: Google refused, or is out of reach.
     """
     from tunepipe.backends.managed import gemini
     from tunepipe.gcp.clients import place_of

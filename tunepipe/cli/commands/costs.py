@@ -22,13 +22,11 @@ class RunCost:
     Args:
         run: Its id or resource name.
         created: When it began, ISO 8601 in UTC.
-        state: How it ended.
         tuning_job: The job that was paid, the run itself where Google's template is a part of it;
             "" where none was made, or the tuning step failed.
         estimated_cost_usd: The plan's estimate, also where the tuning step failed; None where the
             plan knew no price. A job that an earlier run has paid costs nothing again.
-        actual_cost_usd: By what the job has used, at the price of the table; None where that is
-            not known.
+        actual_cost_usd: By what the job has used, at the price of the table; None if not known.
     """
 
     run: str

@@ -27,7 +27,6 @@ class Use:
     """What an endpoint is used for.
 
     Args:
-        deployment: The endpoint.
         role: champion, former (rollback goes there), checkpoint (of an earlier step) or idle.
         hours: Its age.
         cost_usd: What it has cost since; None where no price is known.
@@ -124,11 +123,7 @@ def endpoints(
 
 
 def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> list[str]:
-    """List where the tuning jobs ran: the region, and what the option `location` says.
-
-    Raises:
-        UsageError: Another option than location.
-    """
+    """List where the tuning jobs ran: the region, and what the option `location` says."""
     for name in chosen.keys() - {"location"}:
         raise UsageError(
             "only location is read here", where=f"--option {name}", fix="--option location=REGION"
@@ -220,11 +215,7 @@ def _parameters(run: Any) -> dict[str, Any]:
 
 
 def _require_over(runs: Sequence[Any]) -> None:
-    """Refuse while a run goes on: between its tuning and its verdict its endpoint is not in use.
-
-    Raises:
-        LimitError: A run is under way.
-    """
+    """Refuse while a run goes on: between its tuning and its verdict its endpoint is not in use."""
     from tunepipe.gcp import remote_jobs
 
     for job in filter(remote_jobs.is_running, runs):

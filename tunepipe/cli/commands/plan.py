@@ -55,11 +55,7 @@ class PlanOptions:
     format: str = "auto"
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments of `make_plan`.
-
-        Raises:
-            UsageError: An amount is not above 0.
-        """
+        """Return the arguments of `make_plan`."""
         values = dict(vars(self))
         for name in ("epochs", "max_cost_usd", "hours"):
             values[name] = options.positive(values[name], f"--{name.replace('_', '-')}")
@@ -92,13 +88,11 @@ def plan(
 
 @dataclass(frozen=True)
 class Measured:
-    """How much a dataset holds, and what a run over it would be stopped by.
+    """How much a dataset holds, bad rows included, and what a run over it would be stopped by.
 
     Args:
-        rows: Its rows, the bad ones included.
-        tokens: Estimated tokens of all rows.
-        output_tokens: Estimated tokens of all outputs.
-        longest_output_tokens: Estimated tokens of the longest output.
+        tokens: Estimated tokens of all rows; `output_tokens` of all outputs, and
+            `longest_output_tokens` of the longest one.
         model: The model whose limits were applied; "" where the format is not known.
         refusal: What the run's validation will say; None where the data pass.
     """
@@ -114,11 +108,7 @@ class Measured:
 def measure(
     datasets: Sequence[str], format: str, model: str = "", catalog: Catalog | None = None
 ) -> Measured:
-    """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it.
-
-    Raises:
-        UsageError: A file cannot be read.
-    """
+    """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it."""
     from tunepipe.cli.inputs import STDIN, validated_files
 
     validated = partial(validated_files, datasets, format=format, max_problems=1, catalog=catalog)

@@ -115,10 +115,6 @@ def show_run_plan(
 
     Errors in the data of a recurring run only warn: they are read again each time. The region is ""
     on this machine and on a KFP host.
-
-    Raises:
-        DataError: The dataset does not pass.
-        UsageError: It cannot be read, or the model is not tuned on rows of its format.
     """
     from tunepipe.catalog.catalog import load_catalog
     from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS, cut_answers
@@ -170,12 +166,7 @@ def _run_here(described: VertexRun, start: StartOptions, out: Output) -> int:
 
 
 def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
-    """Check a run on this machine, show its plan, and return it; see `show_run_plan`.
-
-    Raises:
-        UsageError: A parameter that the local pipeline does not have, a pipeline or a judge.
-        DataError: The data do not pass.
-    """
+    """Check a run on this machine, show its plan, and return it; see `show_run_plan`."""
     from tunepipe.backends.local import backend
     from tunepipe.notifications import webhook
     from tunepipe.runs.compile import pipeline_text
