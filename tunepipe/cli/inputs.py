@@ -10,12 +10,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunepipe.catalog.catalog import Catalog
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import refuse_same
 from tunepipe.stores import storage
 
 if TYPE_CHECKING:
-    from tunepipe.catalog.catalog import Catalog
     from tunepipe.data.predictions import Prediction
     from tunepipe.splitting.split import SplitReport
     from tunepipe.validation.validate import Report

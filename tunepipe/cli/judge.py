@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunepipe.catalog.catalog import Catalog
 from tunepipe.cli import options
 from tunepipe.cli.inputs import local_copy
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError, dollars, plural
+from tunepipe.reporting.facts import Judge
+from tunepipe.reporting.sections import judge_view
+from tunepipe.stores import storage
 
 if TYPE_CHECKING:
-    from tunepipe.catalog.catalog import Catalog
     from tunepipe.data.predictions import Prediction
     from tunepipe.evaluation.judge import Bill
-    from tunepipe.reporting.facts import Judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +72,7 @@ def run_judge(
     if not (settings.judge and base):
         return None
     from tunepipe.evaluation.judge import check_calibrated, read_preferences
-    from tunepipe.reporting.sections import judge_view
     from tunepipe.steps.judging import judge_on_vertex
-    from tunepipe.stores import storage
 
     prompt, place = "", settings.judge_prompt
     try:

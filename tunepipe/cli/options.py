@@ -61,12 +61,14 @@ from tunepipe.catalog.tables import Table
 from tunepipe.cli.config import overrides
 from tunepipe.cli.help import Command
 from tunepipe.cli.output import Output
+from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
+from tunepipe.gcp.clients import parent
+from tunepipe.runs.kfp.host import KfpHost, KfpSettings
 from tunepipe.stores.cloud_storage import USER_PROJECT
 
 if TYPE_CHECKING:
-    from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.listing import Places
 
 # An entry of "Options:": a name, (METAVAR), and the help, whose further lines are indented deeper.
@@ -192,8 +194,6 @@ class HostOptions:
                 raise UsageError("these are settings of a KFP host", where="--kfp", fix=fix)
             return None
         require("kfp")
-        from tunepipe.decoding import decode
-        from tunepipe.runs.kfp.host import KfpHost, KfpSettings
 
         return KfpHost(self.kfp_host, decode(pairs(self.kfp, "--kfp"), KfpSettings, "--kfp"))
 
@@ -216,7 +216,6 @@ class CloudPlace(HostOptions):
             from tunepipe.runs.kfp import schedules
 
             return schedules, host
-        from tunepipe.gcp.clients import parent
         from tunepipe.runs import vertex_schedules
 
         return vertex_schedules, parent(*self.require_vertex())

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tunepipe.catalog.catalog import Catalog, load_catalog
+from tunepipe.catalog.schema import Model
 from tunepipe.cli import options
 from tunepipe.cli.inputs import dataset_format
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
 
 if TYPE_CHECKING:
-    from tunepipe.catalog.catalog import Catalog
-    from tunepipe.catalog.schema import Model
     from tunepipe.runs.vertex_request import VertexRun
 
 LOCAL = "local"
@@ -104,7 +104,6 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             UsageError: An option out of range, or not of the form K=V; a setting that a step after
                 the tuning would refuse.
         """
-        from tunepipe.catalog.catalog import load_catalog
         from tunepipe.cli.token_counts import calibrated
         from tunepipe.evaluation.settings import check_settings
 

@@ -22,6 +22,8 @@ from tunepipe.data.conversations import Example, example
 from tunepipe.data.rows import blocks, parse
 from tunepipe.data.source import format_of
 from tunepipe.errors import DataError, LimitError, TunepipeError, UsageError
+from tunepipe.gcp.clients import place_of
+from tunepipe.gcp.genai import as_google_core, client, translate_errors
 
 SAMPLE = 200
 SERVICE = "service"
@@ -142,8 +144,6 @@ def by_service(
     Where it is asked, `gemini.base_model_resource` says.
     """
     from tunepipe.backends.managed import gemini
-    from tunepipe.gcp.clients import place_of
-    from tunepipe.gcp.genai import as_google_core, client, translate_errors
     from tunepipe.gcp.retries import retry
 
     resource = gemini.base_model_resource(model, project, region, options, catalog)

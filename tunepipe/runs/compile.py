@@ -8,6 +8,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from tunepipe.catalog.backends import BACKENDS
 from tunepipe.files import replacing
 from tunepipe.runs.pipeline_spec import rewrite, with_accelerators, with_image
 
@@ -71,7 +72,6 @@ def _unit_texts(thin: bool) -> dict[str, str]:
 
 def _units(thin: bool) -> Iterator[tuple[str, Any]]:
     from tunepipe import components
-    from tunepipe.catalog.backends import BACKENDS
     from tunepipe.packaging.component import thin as thin_component
     from tunepipe.pipelines.tuning import build_tuning_pipeline
     from tunepipe.pipelines.validation import validation_pipeline

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
+from tunepipe.gcp.clients import state_of
 from tunepipe.runs import kfp_log
+from tunepipe.runs.kfp.host import KfpHost
+from tunepipe.runs.status import RunStatus, follow
 
 if TYPE_CHECKING:
     from tunepipe.runs.cancellation import Cancellation
-    from tunepipe.runs.kfp.host import KfpHost
-    from tunepipe.runs.status import RunStatus
 
 LATEST = "latest"
 HERE, VERTEX, KFP = "here", "Vertex AI", "KFP"
@@ -115,7 +116,6 @@ class Places:
     def follow(self, run: ListedRun) -> RunStatus:
         """Stay with a run that is not on this machine to its end; see `runs.status.follow`."""
         from tunepipe.runs.progress_display import view
-        from tunepipe.runs.status import follow
 
         return follow(self._look(run, patience_seconds=600.0), view())
 
@@ -157,7 +157,6 @@ class Places:
 
 
 def _on_vertex(project: str, region: str, limit: int) -> Iterator[ListedRun]:
-    from tunepipe.gcp.clients import state_of
     from tunepipe.runs import vertex
 
     for job in vertex.list_runs(project, region, limit):

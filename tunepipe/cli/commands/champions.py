@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import UsageError
+from tunepipe.registry.champions import Move, champion, history
+from tunepipe.registry.champions import promote as record_promotion
+from tunepipe.registry.vertex_alias import move_alias
 from tunepipe.runs.listing import HERE, Places
-
-if TYPE_CHECKING:
-    from tunepipe.registry.champions import Move
 
 
 def promote(
@@ -74,8 +73,6 @@ def rollback(
     Options:
         to (VERSION): Which champion; 0: the one before.
     """
-    from tunepipe.registry.champions import history
-
     place = registry or str(runs / "registry")
     former = _former(history(place), to, place)
     agree(f"Make champion {former.version}, of {former.run}, the champion again?", yes, out)
@@ -91,8 +88,6 @@ def champions(
     out: Output,
 ) -> None:
     """List who became champion, when and why."""
-    from tunepipe.registry.champions import history
-
     place = registry or str(runs / "registry")
     moves = history(place)
     out.result({"registry": place, "moves": [asdict(move) for move in moves]})
@@ -124,16 +119,15 @@ def _former(history: list[Move], version: int, place: str) -> Move:
 
 
 def _move(place: str, model: str, run: str, verdict: str, reason: str, out: Output) -> None:
-    from tunepipe.registry import champions, vertex_alias
     from tunepipe.steps.promotion import require_serving, user
 
     require_serving(model)
-    before = champions.champion(place)
+    before = champion(place)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    move = champions.promote(
+    move = record_promotion(
         place, model, run=run, verdict=verdict, reason=reason, moved_at=now, moved_by=user()
     )
-    alias = vertex_alias.move_alias(move.model, before.model if before else "")
+    alias = move_alias(move.model, before.model if before else "")
     out.result({"registry": place, **asdict(move), "alias": alias})
     out.line(f"champion {move.version}: {move.model}", "bold green")
     if alias:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tunepipe.backends.palm.template import read_template
 from tunepipe.cli.output import Output
 from tunepipe.extras import require
 from tunepipe.files import replacing
@@ -38,7 +39,6 @@ def compile(
     from tunepipe.runs.compile import compile_all, differences, render
 
     if template:
-        from tunepipe.backends.palm.template import read_template
         from tunepipe.runs.inlined_template import inlined_pipeline
 
         target = folder / "tune_large_model_inlined.yaml"

@@ -13,6 +13,10 @@ from tunepipe.cli import options
 from tunepipe.cli.output import Output
 from tunepipe.errors import dollars, plural
 from tunepipe.files import read_json
+from tunepipe.gcp import pipeline_jobs
+from tunepipe.gcp.clients import state_of
+from tunepipe.gcp.pipeline_jobs import task_outputs
+from tunepipe.stores import storage
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,6 @@ def _output_of(folder: str, output: str) -> dict[str, Any]:
 
 
 def _there(project: str, region: str) -> Iterator[RunCost]:
-    from tunepipe.gcp import pipeline_jobs
     from tunepipe.runs import vertex
 
     paid: set[str] = set()
@@ -105,8 +108,6 @@ def _there(project: str, region: str) -> Iterator[RunCost]:
 def _cost(job: Any, paid: set[str]) -> RunCost:
     """Read what one run has cost; `paid` are the jobs of earlier runs, and gets this run's."""
     from tunepipe.backends.palm.tuning import TUNER
-    from tunepipe.gcp.clients import state_of
-    from tunepipe.gcp.pipeline_jobs import task_outputs
 
     plan: dict[str, Any] = {}
     tuning, has_failed, actual = "", False, None
@@ -133,8 +134,6 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
 
 def _reported_cost(uri: str) -> float | None:
     """Read what the tuning step says that its job has cost; None where it does not say."""
-    from tunepipe.stores import storage
-
     report = loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
     return None if report.get("cost_usd") is None else float(report["cost_usd"])
 

@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunepipe.catalog import models
+from tunepipe.catalog.accelerators import machine_of
+from tunepipe.catalog.ageing import age_warnings, tables_version
+from tunepipe.catalog.tables import load
 from tunepipe.cli import options
 from tunepipe.cli.inputs import dataset_format, validated_files
 from tunepipe.cli.output import Output
+from tunepipe.distribution import content_hash
 from tunepipe.errors import DataError, LimitError, UsageError, plural
 from tunepipe.extras import install_command
+from tunepipe.gcp.images import read_image
 from tunepipe.steps import cloud_checks
 from tunepipe.steps.cloud_checks import OK, PROBLEM, UNKNOWN, Check, CheckResult, Place, tried
 
@@ -85,8 +91,6 @@ def _requirements(extra: str) -> list[Requirement]:
 
 def model(place: Place) -> Iterator[CheckResult]:
     """Look the model up: does it live, and is it tuned in the region?"""
-    from tunepipe.catalog import models
-
     today = datetime.now(UTC).date()
     if place.model.backend != "local":
         models.check_region(place.model, place.region)
@@ -101,9 +105,6 @@ def model(place: Place) -> Iterator[CheckResult]:
 
 def tables_age(place: Place) -> Iterator[CheckResult]:
     """Look for old facts in the tables that a tuning of the model relies on."""
-    from tunepipe.catalog.accelerators import machine_of
-    from tunepipe.catalog.ageing import age_warnings, tables_version
-
     hardware = place.catalog.hardware_of(place.model, place.region)
     accelerator = hardware.accelerator_type if hardware else ""
     if place.model.backend == "custom":
@@ -117,8 +118,6 @@ def tables_age(place: Place) -> Iterator[CheckResult]:
 
 def containers(place: Place) -> Iterator[CheckResult]:
     """Look for a custom job's containers that are named by a tag: another run may get another."""
-    from tunepipe.catalog.tables import load
-
     table = load("backends/custom/parameters.toml")
     for name in ("image", "prediction_image"):
         if "@sha256:" in table[name]:
@@ -144,8 +143,6 @@ def dataset(place: Place) -> Iterator[CheckResult]:
 
 def image(place: Place) -> Iterator[CheckResult]:
     """Read what an image says of itself; what is installed in it shows only when it is run."""
-    from tunepipe.distribution import content_hash
-    from tunepipe.gcp.images import read_image
     from tunepipe.packaging.installed import CODE_LABEL
 
     if "@sha256:" not in place.image:

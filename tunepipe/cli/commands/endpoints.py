@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from tunepipe.catalog.accelerators import find_machine
+from tunepipe.catalog.catalog import Catalog
 from tunepipe.cli import options
 from tunepipe.cli.output import Output, agree
 from tunepipe.errors import LimitError, UsageError, plural
 from tunepipe.extras import require
-
-if TYPE_CHECKING:
-    from tunepipe.catalog.catalog import Catalog
-    from tunepipe.registry.champions import Move
-    from tunepipe.registry.endpoints import Deployment
+from tunepipe.gcp import clients, remote_jobs
+from tunepipe.registry import serving
+from tunepipe.registry.champions import Move, history
+from tunepipe.registry.endpoints import (
+    CHECKPOINT,
+    GEMINI,
+    SERVED,
+    Deployment,
+    of_template,
+    take_away,
+)
+from tunepipe.stores import storage
 
 _MONTH_DAYS = 30
 
@@ -85,8 +94,6 @@ def endpoints(
         older_than_hours (H): Delete only what is older.
         backend_options (location=REGION): Where tuning jobs ran too.
     """
-    from tunepipe.registry.endpoints import take_away
-
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
@@ -136,10 +143,9 @@ def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> l
 def _deployments(
     project: str, region: str, locations: Sequence[str], machines: Mapping[str, float | None]
 ) -> Iterator[Deployment]:
-    from tunepipe.registry import endpoints, serving
     from tunepipe.registry.tuning_endpoints import of_tuning_jobs
 
-    yield from endpoints.of_template(project, region)
+    yield from of_template(project, region)
     for location in locations:
         yield from of_tuning_jobs(project, location)
     yield from serving.deployments(project, region, machines)
@@ -148,8 +154,6 @@ def _deployments(
 def _uses(
     deployments: Iterable[Deployment], histories: list[list[Move]], price_usd: float | None
 ) -> Iterator[Use]:
-    from tunepipe.registry.endpoints import CHECKPOINT, GEMINI, SERVED
-
     now, deployments = datetime.now(UTC), list(deployments)
     champions = {moves[-1].model for moves in histories if moves}
     # A rollback goes to the last model that is not the champion's.
@@ -179,8 +183,6 @@ def _uses(
 
 def prices_of_machines(catalog: Catalog, region: str) -> dict[str, float | None]:
     """Return the price of an hour of each machine with accelerators, by its type."""
-    from tunepipe.catalog.accelerators import find_machine
-
     return {
         machine: find_machine(f"{name}:{count}", catalog).usd_per_hour(region)
         for name, row in catalog.accelerators.accelerators.items()
@@ -193,9 +195,6 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
 
     A bucket that is not the runs' own would make an endpoint that a rollback goes to look idle.
     """
-    from tunepipe.registry.champions import history
-    from tunepipe.stores import storage
-
     files = storage.matching_files(f"{bucket.rstrip('/')}/tunepipe/registry/*/moves/*.json")
     registries = [str(_parameters(run).get("registry", "")).rstrip("/") for run in runs]
     places = {place for place in registries if storage.is_object(place)}
@@ -216,8 +215,6 @@ def _parameters(run: Any) -> dict[str, Any]:
 
 def _require_over(runs: Sequence[Any]) -> None:
     """Refuse while a run goes on: between its tuning and its verdict its endpoint is not in use."""
-    from tunepipe.gcp import remote_jobs
-
     for job in filter(remote_jobs.is_running, runs):
         raise LimitError(
             "a run is under way, and may need an endpoint that is not in use yet",
@@ -251,8 +248,6 @@ def deploy(
     """
     options.require_values(project=project, region=region)
     require("vertex")
-    from tunepipe.catalog.accelerators import find_machine
-    from tunepipe.registry import serving
 
     folder = model.rstrip("/")
     machine = find_machine(accelerator, options.catalog(context, tables))
@@ -298,9 +293,6 @@ def undeploy(
         endpoint (ENDPOINT): The endpoint that deploy has made.
     """
     require("vertex")
-    from tunepipe.gcp import clients
-    from tunepipe.registry import serving
-    from tunepipe.registry.endpoints import take_away
 
     region = clients.region_of(endpoint)
     _, project, *_ = endpoint.split("/")

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.cli import options
+from tunepipe.cli.inputs import STDIN, dataset_format, expanded, validated_files
 from tunepipe.cli.output import Output
+from tunepipe.data.formats import check_format
 from tunepipe.errors import DataError, TunepipeError, UsageError, dollars, plural
+from tunepipe.splitting.sampling import share
+from tunepipe.stores import storage
 
 if TYPE_CHECKING:
-    from tunepipe.catalog.catalog import Catalog
     from tunepipe.planning.plan import Plan
 
 
@@ -109,8 +112,6 @@ def measure(
     datasets: Sequence[str], format: str, model: str = "", catalog: Catalog | None = None
 ) -> Measured:
     """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it."""
-    from tunepipe.cli.inputs import STDIN, validated_files
-
     validated = partial(validated_files, datasets, format=format, max_problems=1, catalog=catalog)
     refusal: TunepipeError | None = None
     try:
@@ -166,8 +167,6 @@ def make_plan(
         UsageError: Both a dataset and rows, or neither; a file that cannot be read.
         LimitError: A region, a model or a budget forbids it.
     """
-    from tunepipe.splitting.sampling import share
-
     if bool(datasets) == (rows is not None):
         what = "both are" if datasets else "neither is"
         raise UsageError(f"{what} given", where="dataset, rows", fix="give one of the two")
@@ -182,16 +181,12 @@ def make_plan(
 
         check_metric(metric, "" if task == "auto" else task)
     if format != "auto":
-        from tunepipe.data.formats import check_format
-
         check_format(format)
     over = tables or {}
     catalog = load_catalog(over)
     size = Measured(rows or 0)
     if datasets:
         if backend and not model:
-            from tunepipe.cli.inputs import dataset_format
-
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
         size = measure(datasets, format, name, catalog)
@@ -266,9 +261,7 @@ def _references(datasets: Sequence[str], format: str) -> list[str]:
     """Read the first references of a dataset; none if a row is broken, which validation says."""
     if not datasets:
         return []
-    from tunepipe.cli.inputs import STDIN, expanded
     from tunepipe.data.rows import read_examples
-    from tunepipe.stores import storage
 
     references: list[str] = []
     try:

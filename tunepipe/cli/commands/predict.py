@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tunepipe import progress
+from tunepipe.catalog.backends import BACKENDS, RequestPacing
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
 from tunepipe.cli.output import Output
@@ -14,10 +16,10 @@ from tunepipe.cli.run_options import LOCAL
 from tunepipe.errors import UsageError, plural
 from tunepipe.files import refuse_same
 from tunepipe.runs.listing import HERE, KFP, Places, exact_folder
+from tunepipe.stores.storage import local_folder
 
 if TYPE_CHECKING:
     from tunepipe.backends.base import Predictor
-    from tunepipe.catalog.backends import RequestPacing
 
 
 def predict(
@@ -51,8 +53,6 @@ def predict(
         requests_per_minute (N): Maximum number of requests a minute; 0 = no limit.
     """
     from tunepipe.backends.base import load_predictor
-    from tunepipe.catalog.backends import RequestPacing
-    from tunepipe.stores.storage import local_folder
 
     if not model or bool(texts) == bool(input) or bool(input) != bool(output):
         raise UsageError(
@@ -71,7 +71,6 @@ def predict(
         if texts:
             _answer_texts(predictor, folder, texts, settings, pace, out)
             return
-        from tunepipe import progress
         from tunepipe.evaluation.ask import predict_rows
 
         with local_copy(input) as rows, written(output) as target:
@@ -142,8 +141,6 @@ def _find_model(model: str, places: Places) -> tuple[str, str]:
 
 def _cloud_backend(backend: str, model: str) -> str:
     """Return the backend that asks a model in the cloud, by the model's name if it is not known."""
-    from tunepipe.catalog.backends import BACKENDS
-
     if not backend:
         # Only Gemini answers in a multi-region, or from everywhere.
         everywhere = any(f"/locations/{place}/" in model for place in ("us", "eu", "global"))

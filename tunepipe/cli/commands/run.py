@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from tunepipe import __version__
+from tunepipe.backends.palm.parameters import template_uri
+from tunepipe.catalog.catalog import load_catalog
 from tunepipe.cli import options
 from tunepipe.cli.commands.plan import measure, plan_dataset, show_plan
 from tunepipe.cli.commands.status import show_local_run, show_status
@@ -19,9 +21,12 @@ from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.errors import UsageError, dollars
 from tunepipe.files import write_json
+from tunepipe.notifications import webhook
 from tunepipe.notifications.message import run_page
 from tunepipe.reporting.facts import WORSE
+from tunepipe.runs.kfp.host import KfpHost
 from tunepipe.runs.listing import KFP, VERTEX, ListedRun, Places
+from tunepipe.splitting.sampling import allowance, share
 
 # The parameters that a plan takes as they are.
 _PLANNED = (
@@ -30,7 +35,6 @@ _PLANNED = (
 )
 
 if TYPE_CHECKING:
-    from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.vertex_request import VertexRun
 
 
@@ -116,9 +120,7 @@ def show_run_plan(
     Errors in the data of a recurring run only warn: they are read again each time. The region is ""
     on this machine and on a KFP host.
     """
-    from tunepipe.catalog.catalog import load_catalog
     from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS, cut_answers
-    from tunepipe.splitting.sampling import allowance, share
 
     parameters = described.parameters
     datasets, model = [parameters["dataset_uri"]], parameters["base_model"]
@@ -168,7 +170,6 @@ def _run_here(described: VertexRun, start: StartOptions, out: Output) -> int:
 def check_here(described: VertexRun, out: Output) -> dict[str, Any]:
     """Check a run on this machine, show its plan, and return it; see `show_run_plan`."""
     from tunepipe.backends.local import backend
-    from tunepipe.notifications import webhook
     from tunepipe.runs.compile import pipeline_text
     from tunepipe.runs.pipeline_spec import check_parameters, read
 
@@ -260,8 +261,6 @@ def _show_dry_run(contents: Mapping[str, Any], runs: Path, out: Output) -> int:
 
 def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return what a request to Vertex AI has that the plan does not show, as labels and texts."""
-    from tunepipe.backends.palm.parameters import template_uri
-
     job = contents.get("request", {}).get("pipeline_job")
     if not job:
         return []

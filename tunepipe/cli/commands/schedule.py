@@ -17,10 +17,11 @@ from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.distribution import describe_code
 from tunepipe.errors import UsageError, plural
+from tunepipe.runs import os_timers
+from tunepipe.runs.cron import Cron, next_runs, parse
+from tunepipe.runs.kfp.host import KfpHost
 
 if TYPE_CHECKING:
-    from tunepipe.runs.cron import Cron
-    from tunepipe.runs.kfp.host import KfpHost
     from tunepipe.runs.vertex_request import VertexRun
     from tunepipe.runs.vertex_schedules import FactChange
 
@@ -66,8 +67,6 @@ def apply(
         min_new_rows (N): Skip a run with fewer rows added or changed.
         dry_run: Show what would change, and change nothing.
     """
-    from tunepipe.runs.cron import next_runs, parse
-
     if not _NAME.match(name):
         raise UsageError(
             "it cannot name a schedule",
@@ -215,8 +214,6 @@ def _show_changes(action: str, changes: Sequence[FactChange], out: Output) -> No
 
 
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> dict[str, str]:
-    from tunepipe.runs import os_timers
-
     # Only the options that were given, by whatever means: the others keep their defaults.
     of_run = {field.name for field in fields(RunOptions)}
     sources = {each: context.get_parameter_source(each) for each in of_run & context.params.keys()}

@@ -13,10 +13,10 @@ from tunepipe.errors import CloudError, UsageError
 from tunepipe.notifications.message import browsable
 from tunepipe.reporting.facts import BETTER, WORSE
 from tunepipe.runs.listing import HERE
+from tunepipe.runs.status import RunStatus
 
 if TYPE_CHECKING:
     from tunepipe.runs.local import LocalRun
-    from tunepipe.runs.status import RunStatus
 
 
 def status(run: str, *, where: options.RunPlaces, wait: bool = False, out: Output) -> int:

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import typer
 
+from tunepipe.catalog.ageing import dated_facts, stale_facts, tables_version
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.catalog.tables import merged
 from tunepipe.cli import config, options
 from tunepipe.cli.output import Output
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.files import replacing
+from tunepipe.gcp import outbound
+from tunepipe.stores import storage
 
 _BYTES_MAX = 4 << 20
 _FETCH_SECONDS = 30.0
@@ -40,8 +45,6 @@ def tables(
             tunepipe-tables.toml.
         sha256 (HEX): The hash that the tables must have; required with https://.
     """
-    from tunepipe.catalog.ageing import dated_facts, stale_facts, tables_version
-
     if sha256 and not update:
         raise UsageError("there is nothing to compare with", where="--sha256", fix="--update FILE")
     if update:
@@ -67,9 +70,6 @@ def tables(
 
 def _take(source: str, sha256: str, current: dict[str, object]) -> None:
     """Check newer tables and keep them where every command finds them."""
-    from tunepipe.catalog.catalog import load_catalog
-    from tunepipe.catalog.tables import merged
-
     data = _read(source, sha256)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 and digest != sha256.lower():
@@ -93,8 +93,6 @@ def _take(source: str, sha256: str, current: dict[str, object]) -> None:
 
 def _read(source: str, sha256: str) -> bytes:
     """Read tables from a file, Cloud Storage or the web; these only with their hash."""
-    from tunepipe.stores import storage
-
     if source.startswith("http://"):
         raise UsageError("the connection is not encrypted", where=source, fix="use https://")
     if source.startswith("https://"):
@@ -116,8 +114,6 @@ def _read(source: str, sha256: str) -> bytes:
 
 def _fetch(url: str) -> bytes:
     import requests
-
-    from tunepipe.gcp import outbound
 
     try:
         # Without redirects, so that the host is the one that was named; without credentials.
