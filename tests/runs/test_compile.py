@@ -6,7 +6,7 @@ import pytest
 
 from tunepipe import components
 from tunepipe.catalog.backends import BACKENDS
-from tunepipe.runs.compile import compile_all, differences, render
+from tunepipe.runs.compile import differences, render, write_all
 from tunepipe.runs.pipeline_spec import containers, read
 
 COMPILED = Path(__file__).parents[2] / "compiled"
@@ -36,13 +36,13 @@ def test_a_second_compile_gives_the_same_bytes(texts):
 def test_what_is_missing_stale_or_an_orphan_is_named_and_mended(tmp_path, texts):
     few = dict(list(texts.items())[:2])
     first, second = few
-    assert compile_all(tmp_path) == sorted(texts)
+    assert write_all(tmp_path, texts) == sorted(texts)
     (tmp_path / first).write_text("stale")
     (tmp_path / second).unlink()
     orphan = tmp_path / "components" / "orphan.yaml"
     orphan.write_text("nobody made me")
     assert differences(tmp_path, texts) == sorted([first, second, "components/orphan.yaml"])
-    compile_all(tmp_path)
+    write_all(tmp_path, texts)
     assert differences(tmp_path, texts) == []
     assert not orphan.exists()
 

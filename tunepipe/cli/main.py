@@ -122,19 +122,15 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries warn of is for their developers
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    code = _set_umask(os.environ.get(config.UMASK_VARIABLE, "077"))
-    sys.exit(code or run(sys.argv[1:]))
-
-
-def _set_umask(text: str) -> int:
+    umask = os.environ.get(config.UMASK_VARIABLE, "077")
     try:
-        os.umask(int(text, 8) & 0o777)
+        os.umask(int(umask, 8) & 0o777)
     except ValueError:
         error = UsageError(
-            f"{text!r} is not an octal number", where=config.UMASK_VARIABLE, fix="such as 022"
+            f"{umask!r} is not an octal number", where=config.UMASK_VARIABLE, fix="such as 022"
         )
-        return _report_error(error, False)
-    return 0
+        sys.exit(_report_error(error, False))
+    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

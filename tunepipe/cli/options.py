@@ -205,11 +205,6 @@ class CloudPlace(HostOptions):
     project: str = ""
     region: str = ""
 
-    def require_vertex(self) -> tuple[str, str]:
-        """Return project and region, which must be set."""
-        require_values(project=self.project, region=self.region)
-        return self.project, self.region
-
     def schedules(self) -> tuple[Any, KfpHost | str]:
         """Return the module for the place's schedules, and the place as its functions take it."""
         if host := self.host():
@@ -218,7 +213,8 @@ class CloudPlace(HostOptions):
             return schedules, host
         from tunepipe.runs import vertex_schedules
 
-        return vertex_schedules, parent(*self.require_vertex())
+        require_values(project=self.project, region=self.region)
+        return vertex_schedules, parent(self.project, self.region)
 
 
 @dataclass(frozen=True, kw_only=True)

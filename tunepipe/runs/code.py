@@ -85,12 +85,13 @@ def find_code(
 def check_code_parameter(code: str) -> str:
     """Refuse a bare name: its owner on a public index could run any code."""
     words = [word for word in code.split() if not word.startswith("--")]
-    if len(words) == 1 and (code.startswith(INSTALLED) or code.endswith("/")):
-        return code
-    if len(words) == 1 and "#sha256=" in words[0] and "://" in words[0]:
-        return code
-    index = any(word.startswith("--index-url=") for word in code.split())
-    if len(words) == 1 and words[0].startswith("tunepipe==") and index:
+    own_index = any(word.startswith("--index-url=") for word in code.split())
+    if len(words) == 1 and (
+        code.startswith(INSTALLED)
+        or code.endswith("/")
+        or ("#sha256=" in words[0] and "://" in words[0])
+        or (words[0].startswith("tunepipe==") and own_index)
+    ):
         return code
     raise UsageError(
         f"{code!r} does not say exactly which code to run, and from where",

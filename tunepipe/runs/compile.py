@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,8 @@ def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
     return compiled_text(build_tuning_pipeline(backend, emails=emails))
 
 
-def compile_all(
-    folder: Path, *, image: str = "", accelerator: str = "", thin: bool = False
-) -> list[str]:
-    """Write the folder again, remove files without a source, and return the paths that changed."""
-    texts = render(image, accelerator=accelerator, thin=thin)
+def write_all(folder: Path, texts: Mapping[str, str]) -> list[str]:
+    """Write what differs, remove files without a source, and return the paths that changed."""
     changed = differences(folder, texts)
     for path in changed:
         if path not in texts:
@@ -54,15 +51,14 @@ def compile_all(
     return changed
 
 
-def differences(folder: Path, texts: dict[str, str]) -> list[str]:
+def differences(folder: Path, texts: Mapping[str, str]) -> list[str]:
     """List what is missing, stale or an orphan in a folder of compiled files."""
-    present = {str(file.relative_to(folder)): file for file in sorted(folder.glob("*/*.yaml"))}
-    stale = [
-        path
-        for path, text in texts.items()
-        if path not in present or present[path].read_text(encoding="utf-8") != text
-    ]
-    return sorted([*stale, *(path for path in present if path not in texts)])
+    present = {
+        str(file.relative_to(folder)): file.read_text(encoding="utf-8")
+        for file in folder.glob("*/*.yaml")
+    }
+    paths = present.keys() | texts.keys()
+    return sorted(path for path in paths if present.get(path) != texts.get(path))
 
 
 @cache

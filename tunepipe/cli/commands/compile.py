@@ -36,7 +36,7 @@ def compile(
             Google's template in it, from a file, a gs:// or an https:// URI. See run --pipeline.
     """
     require("kfp")
-    from tunepipe.runs.compile import compile_all, differences, render
+    from tunepipe.runs.compile import differences, render, write_all
 
     if template:
         from tunepipe.runs.inlined_template import inlined_pipeline
@@ -50,10 +50,8 @@ def compile(
         out.line(f"wrote  {target}")
         out.line(f"with   {source.source} sha256:{source.sha256}")
         return 0
-    if check:
-        changed = differences(folder, render(image, accelerator=accelerator, thin=thin))
-    else:
-        changed = compile_all(folder, image=image, accelerator=accelerator, thin=thin)
+    texts = render(image, accelerator=accelerator, thin=thin)
+    changed = differences(folder, texts) if check else write_all(folder, texts)
     out.result({"folder": str(folder), "stale" if check else "written": changed})
     for path in changed:
         out.line(f"{'stale' if check else 'wrote'}  {folder / path}")

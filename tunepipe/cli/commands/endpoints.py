@@ -94,12 +94,14 @@ def endpoints(
         older_than_hours (H): Delete only what is older.
         backend_options (location=REGION): Where tuning jobs ran too.
     """
+    from tunepipe.runs.vertex import list_runs
+
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
     catalog = options.catalog(context, tables)
     # Looked at before the histories: a run that is over by then has made its promotion.
-    runs = _runs(project, region)
+    runs = list_runs(project, region, also=("runtime_config",))
     histories = _histories(bucket, runs)
     locations = _locations(region, options.pairs(backend_options, "--option"), runs)
     deployments = _deployments(project, region, locations, prices_of_machines(catalog, region))
@@ -109,24 +111,27 @@ def endpoints(
     doomed = [use for use in idle if clean_up and use.hours >= older_than_hours]
     days = max((use.hours for use in uses), default=0.0) / 24
     yearly = None if days < _MONTH_DAYS else round(len(uses) * 365 / days)
+    nothing = f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}"
+    out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"), empty=nothing)
     if uses:
         pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
         counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
-        counted += " of endpoints (its number: IAM & Admin > Quotas)"
-        out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"))
-        out.line(f"{counted}{pace}")
-    else:
-        out.line(f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}")
+        out.line(f"{counted} of endpoints (its number: IAM & Admin > Quotas){pace}")
     if doomed:
         _require_over(runs)
         agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
-    deleted = []
     for use in doomed:
         take_away(use.deployment)
-        deleted.append(use.deployment.endpoint)
         out.line(f"deleted {use.deployment.endpoint}")
-    result = {"endpoints": [use.as_json() for use in uses], "deleted": deleted}
-    out.result({**result, "idle": len(idle), "added_in_a_year": yearly, "locations": locations})
+    out.result(
+        {
+            "endpoints": [use.as_json() for use in uses],
+            "deleted": [use.deployment.endpoint for use in doomed],
+            "idle": len(idle),
+            "added_in_a_year": yearly,
+            "locations": locations,
+        }
+    )
 
 
 def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> list[str]:
@@ -200,13 +205,6 @@ def _histories(bucket: str, runs: Sequence[Any]) -> list[list[Move]]:
     places = {place for place in registries if storage.is_object(place)}
     places |= {file.rpartition("/moves/")[0] for file in files}
     return [history(place) for place in sorted(places)]
-
-
-def _runs(project: str, region: str) -> list[Any]:
-    """List the runs whose tuning jobs leave endpoints."""
-    from tunepipe.runs import vertex
-
-    return vertex.list_runs(project, region, also=("runtime_config",))
 
 
 def _parameters(run: Any) -> dict[str, Any]:

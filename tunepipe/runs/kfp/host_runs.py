@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from tunepipe.errors import CloudError, TunepipeError, UsageError
@@ -37,21 +38,15 @@ def submit(host: KfpHost, request: HostRequest, name: str) -> str:
 def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tuple[str, str]:
     """Return the ids of the pipeline and of this version of it, uploaded if they are missing."""
     name, version = request.pipeline, f"{request.pipeline}-{request.version}"
-    pipeline = next(
-        (
-            each.pipeline_id
-            for each in pages(client.list_pipelines, "pipelines", namespace=host.namespace)
-            if each.display_name == name
-        ),
-        "",
-    )
-    if not pipeline:
-        # The upload makes a first version named as the pipeline; a second one has its own name.
-        pipeline = client.upload_pipeline(path, name, namespace=host.namespace).pipeline_id
-    versions = pages(client.list_pipeline_versions, "pipeline_versions", pipeline_id=pipeline)
+    pipelines = pages(client.list_pipelines, "pipelines", namespace=host.namespace)
+    pipeline = next((each for each in pipelines if each.display_name == name), None)
+    # The upload makes a first version named as the pipeline; a second one has its own name.
+    pipeline = pipeline or client.upload_pipeline(path, name, namespace=host.namespace)
+    place = {"pipeline_id": pipeline.pipeline_id}
+    versions = pages(client.list_pipeline_versions, "pipeline_versions", **place)
     present = next((each for each in versions if each.display_name == version), None)
-    present = present or client.upload_pipeline_version(path, version, pipeline_id=pipeline)
-    return str(pipeline), str(present.pipeline_version_id)
+    present = present or client.upload_pipeline_version(path, version, **place)
+    return str(pipeline.pipeline_id), str(present.pipeline_version_id)
 
 
 def status(host: KfpHost, run_id: str) -> RunStatus:
@@ -71,15 +66,9 @@ def cancel(host: KfpHost, run_id: str) -> RunStatus:
 
 def list_runs(host: KfpHost, limit: int) -> list[Any]:
     """Return the newest runs of tunepipe's pipelines."""
-    runs: list[Any] = []
+    order = {"sort_by": "created_at desc", "namespace": host.namespace}
     with host.client() as client:
-        order = {"sort_by": "created_at desc", "namespace": host.namespace}
-        for run in pages(client.list_runs, "runs", **order):
-            if len(runs) == limit:
-                break
-            if backend_of(run):
-                runs.append(run)
-    return runs
+        return list(islice(filter(backend_of, pages(client.list_runs, "runs", **order)), limit))
 
 
 def backend_of(run: Any) -> str:
@@ -132,12 +121,12 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
         )
     results = {"report": outcome.report} if outcome and outcome.report else {}
     tasks = tuple(_task(task) for task in _steps(run))
-    failed = [task for task in tasks if task.state == "failed" and task.error]
-    failures = [failure_of(task.error, task.name) for task in failed]
-    errors = [
-        f"{task.name}: {failure.found if failure else task.error}"
-        for task, failure in zip(failed, failures, strict=True)
+    failed = [
+        (task, failure_of(task.error, task.name))
+        for task in tasks
+        if state == task.state == "failed" and task.error
     ]
+    errors = [f"{task.name}: {words.found if words else task.error}" for task, words in failed]
     error = "; ".join(errors) or str((run.error and run.error.message) or "")
     return RunStatus(
         name=str(run.run_id),
@@ -147,18 +136,14 @@ def _status(host: KfpHost, run: Any) -> RunStatus:
         verdict=outcome.verdict if outcome else "",
         model=outcome.model if outcome else "",
         error=error if state == "failed" else "",
-        failure=next(filter(None, failures), None) if state == "failed" else None,
+        failure=next((words for _, words in failed if words), None),
         results=results,
     )
 
 
 def _steps(run: Any) -> list[Any]:
     details = (run.run_details and run.run_details.task_details) or ()
-    steps = [
-        task
-        for task in details
-        if task.display_name and not str(task.display_name).endswith(_DRIVERS)
-    ]
+    steps = [task for task in details if not str(task.display_name or "root").endswith(_DRIVERS)]
     return sorted(steps, key=lambda task: str(task.start_time or task.create_time or ""))
 
 
