@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 VARIABLE = "TUNEPIPE_PROGRESS"
 # Receives an event of a step: plain values by name.
@@ -51,6 +51,11 @@ def printable(text: str) -> str:
     """
     lines = _OBEYED.sub(_escaped, text).splitlines()
     return "\n    ".join(lines)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return True for a terminal that can move its cursor and show colours."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _escaped(match: re.Match[str]) -> str:

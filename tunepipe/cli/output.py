@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import typer
 
 from tunepipe.errors import TunepipeError, UsageError
-from tunepipe.progress import printable
+from tunepipe.progress import is_terminal, printable
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _STYLES = re.compile(r"(\x1b\[(?:0|1|2|31|32|33|36)(?:;(?:1|2|31|32|33|36))*m)")
@@ -179,11 +179,6 @@ def print_error(error: TunepipeError, *, as_json: bool) -> None:
 def width(text: str) -> int:
     """Count the columns that a text takes in a terminal; a wide East Asian character takes two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def is_terminal(stream: TextIO) -> bool:
-    """Return True for a terminal that can move its cursor and show colours."""
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def agree(question: str, yes: bool, out: Output) -> None:

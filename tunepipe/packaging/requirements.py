@@ -1,4 +1,4 @@
-"""The one table of what a step may install, pinned to the versions in constraints.txt.
+"""The one table of what a step may install, in the versions of requirements.lock.
 
 python requirements.py tools  # what an image is built with, from requirements.lock
 python requirements.py cpu    # what an image for every backend but local holds
@@ -16,42 +16,25 @@ from pathlib import Path
 BASE_IMAGE = (
     "python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7"
 )
-KFP = "kfp==2.17.0"
-
-# Import name -> requirement. What a module imports and this table lacks is optional: the module
-# looks for it and does without (vllm, bitsandbytes).
-PINS = {
-    "accelerate": "accelerate==1.15.0",
-    "boto3": "boto3==1.44.8",
-    "datasets": "datasets==5.2.0",
-    "google.auth": "google-auth==2.62.2",
-    "google.cloud.aiplatform_v1": "google-cloud-aiplatform==1.165.1",
-    "google.cloud.storage": "google-cloud-storage==3.17.1",
-    "google.genai": "google-genai==2.34.0",
-    "jinja2": "Jinja2==3.1.6",
-    "jsonschema": "jsonschema==4.26.0",
-    "kubernetes": "kubernetes==30.1.0",
-    "msgspec": "msgspec==0.22.0",
-    "numpy": "numpy==2.4.6",
-    "peft": "peft==0.21.2",
-    "rapidfuzz": "RapidFuzz==3.14.6",
-    "requests": "requests==2.33.0",
-    "sacrebleu": "sacrebleu==2.6.0",
-    "safetensors": "safetensors==0.8.0",
-    "scipy": "scipy==1.17.1",
-    "tenacity": "tenacity==9.1.4",
-    "tokenizers": "tokenizers==0.23.3",
-    "torch": "torch==2.13.0",
-    "transformers": "transformers==5.23.0",
-    "trl": "trl==1.16.0",
-    "xxhash": "xxhash==4.1.0",
-}
+_LOCK = Path(__file__).with_name("requirements.lock").read_text(encoding="utf-8")
+_VERSIONS = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", _LOCK, re.MULTILINE))
+KFP = f"kfp=={_VERSIONS['kfp']}"
 
 # What only the local backend needs, to train and to answer.
 TRAINING = (
     *("accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch"),
     *("transformers", "trl"),
 )
+# What the steps import. What a module imports and is not here is optional: the module looks for it
+# and does without (vllm, bitsandbytes).
+_IMPORTS = (
+    *("boto3", "google.auth", "google.cloud.aiplatform_v1", "google.cloud.storage"),
+    *("google.genai", "jinja2", "jsonschema", "kubernetes", "msgspec", "numpy", "rapidfuzz"),
+    *("requests", "sacrebleu", "scipy", "tenacity", "xxhash", *TRAINING),
+)
+_PACKAGES = {module: module.removesuffix("_v1").replace(".", "-") for module in _IMPORTS}
+# Import name -> requirement.
+PINS = {module: f"{name}=={_VERSIONS[name]}" for module, name in _PACKAGES.items()}
 
 
 def requirements(imports: Iterable[str]) -> list[str]:
@@ -89,10 +72,9 @@ def locked(names: Iterable[str], alone: str = "kfp") -> str:
 
 def _read_lock() -> tuple[dict[str, str], dict[str, set[str]]]:
     """Return the lock's entries, and what each package and tunepipe itself need, by name."""
-    text = Path(__file__).with_name("requirements.lock").read_text(encoding="utf-8")
     entries: dict[str, str] = {}
     needs: dict[str, set[str]] = {}
-    for entry in re.split(r"^(?=[a-z])", text, flags=re.MULTILINE)[1:]:
+    for entry in re.split(r"^(?=[a-z])", _LOCK, flags=re.MULTILINE)[1:]:
         name = entry.partition("==")[0]
         entries[name] = entry
         for parent in re.findall(r"^ +#(?: via)? +([\w.-]+)", entry, re.MULTILINE):

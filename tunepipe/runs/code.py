@@ -79,7 +79,9 @@ def find_code(
     if wheelhouse:
         return _wheelhouse(Path(wheelhouse), steps, root, wheel)
     uri = wheel_uri(root, wheel, sha256)
-    return Code(f"{_mounted(uri)}#sha256={sha256}", {str(wheel): uri})
+    # The steps on Vertex AI find an object on the mount of Cloud Storage.
+    mounted = f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
+    return Code(f"{mounted}#sha256={sha256}", {str(wheel): uri})
 
 
 def check_code_parameter(code: str) -> str:
@@ -99,11 +101,6 @@ def check_code_parameter(code: str) -> str:
         fix="write https://…/tunepipe-….whl#sha256=…, or 'tunepipe==X --index-url=URL' with an "
         "index of your own",
     )
-
-
-def _mounted(uri: str) -> str:
-    """Return an object's path for the steps on Vertex AI, on the mount of Cloud Storage."""
-    return f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
 
 
 def wheel_uri(root: str, wheel: Path, sha256: str) -> str:

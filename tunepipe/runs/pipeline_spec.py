@@ -24,6 +24,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 # Compiled pipelines, JSON schemas and settings included, are nested some 20 levels deep.
 DEPTH_MAX = 100
+# libyaml, where it is there, takes a tenth of the time.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def rewrite(text: str, change: Callable[[Spec], Spec]) -> str:
@@ -33,11 +35,10 @@ def rewrite(text: str, change: Callable[[Spec], Spec]) -> str:
 
 
 def read(text: str) -> Spec:
-    """Read a compiled pipeline; by libyaml, which takes a tenth of the time, where it is there."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    """Read a compiled pipeline."""
     try:
         check_depth(text)
-        spec: Spec = yaml.load(text, Loader=loader)  # noqa: S506 - both are the safe loader
+        spec: Spec = yaml.load(text, Loader=_LOADER)  # noqa: S506 - both are the safe loader
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f"line {place.line + 1}: " if place else ""
@@ -95,13 +96,10 @@ def check_depth(text: str) -> None:
     Raises:
         yaml.YAMLError: It is not YAML.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH_MAX:
             raise UsageError(
                 f"line {event.start_mark.line + 1} is nested deeper than {DEPTH_MAX} levels",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from tunepipe.progress import line, printable
+from tunepipe.progress import is_terminal, line, printable
 
 
 def view() -> View:
     """Choose by where standard error goes; a dumb terminal cannot redraw a line."""
-    is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return Terminal() if is_live else View()
+    return Terminal() if is_terminal(sys.stderr) else View()
 
 
 class View:

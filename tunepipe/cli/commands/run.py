@@ -211,9 +211,10 @@ def prepare_on_vertex(described: VertexRun, again: bool, out: Output) -> Checked
     plan = show_run_plan(described, described.region, out)
     contents = {"backend": described.backend, "plan": plan, "request": request.as_json()}
     find_earlier = partial(vertex.find_earlier, request)
-    return CheckedRun(
-        contents, f"Spend {_price(plan)}?", partial(vertex.submit, request), find_earlier
-    )
+    cost = plan["estimated_cost_usd"]
+    price = "an amount that is not known" if cost is None else f"about {dollars(cost)}"
+    submit = partial(vertex.submit, request)
+    return CheckedRun(contents, f"Spend {price}?", submit, find_earlier)
 
 
 def _prepare_on_host(host: KfpHost, described: VertexRun, out: Output) -> CheckedRun:
@@ -278,8 +279,3 @@ def _request_rows(contents: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("acts as", job.get("service_account") or "the project's default account"),
         ("network", job.get("network", "")),
     ]
-
-
-def _price(plan: Mapping[str, Any]) -> str:
-    cost = plan["estimated_cost_usd"]
-    return "an amount that is not known" if cost is None else f"about {dollars(cost)}"
