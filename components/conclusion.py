@@ -15,23 +15,8 @@ def conclude_run(
     """Judge, report, and put the tuned model into service if it is better. Never cache this step.
 
     It also keeps the verdict for send_notice, deletes the endpoint of a model that is worse, and
-    remembers the data for the next run. A second call for the same run repeats nothing.
-
-    Args:
-        base: Predictions of the model before tuning.
-        champion: Predictions of the model in service.
-        dataset_uri: A path, a gs:// URI, or a glob of either; empty remembers no data.
-        fingerprint: The data's identity.
-        registry: The folder or gs:// prefix of the champion; empty promotes and records nothing.
-        series: The series that the run belongs to, such as a schedule's.
-        judging: The judge's model and prompt; no model asks no judge.
-        project: The project that pays the judge.
-        region: Where the judge's texts may go.
-        max_cost_usd: Ceiling over tuning and judging; above it no judge is asked. 0 sets no limit.
-        work_dir: A folder where the judge's replies are kept as they come, so that none is paid
-            twice. Empty keeps them next to the judgement.
-        pipeline_job: The resource name of the pipeline's job on Vertex AI, to import the evaluation
-            into the Vertex Model Registry; empty imports none.
+    remembers the data for the next run. A second call for the same run repeats nothing. A run whose
+    cost, tuning and judging together, would be above max_cost_usd asks no judge.
 
     Returns:
         judgement: The judge's replies with prompt and cost, as JSON; empty without a judge.

@@ -52,6 +52,23 @@ def evaluate_large_model(base_model: str = "text-bison@001", **ports):
     return evaluate_step(prediction, "large-model", ports, base_model=base_model)
 
 
+class TemplateInputs(NamedTuple):
+    """The inputs of Google's template that prepare_template works out."""
+
+    location: str
+    accelerator_type: str
+    dataset_uri: str
+    evaluation_data_uri: str
+    evaluation_interval: int
+    enable_early_stopping: bool
+    enable_checkpoint_selection: str
+    default_context: str
+    tensorboard_resource_id: str
+    encryption_spec_key_name: str
+    tpu_training_skip_cmek: bool
+    tuning_method: str
+
+
 @thin
 def prepare_template(
     train: Input[Dataset],
@@ -65,62 +82,22 @@ def prepare_template(
     learning_rate_multiplier: float = 1.0,
     display_name: str = "tunepipe",
     options: dict = {},  # noqa: B006
-) -> NamedTuple(
-    "Outputs",
-    [
-        ("location", str),
-        ("accelerator_type", str),
-        ("dataset_uri", str),
-        ("evaluation_data_uri", str),
-        ("evaluation_interval", int),
-        ("enable_early_stopping", bool),
-        ("enable_checkpoint_selection", str),
-        ("default_context", str),
-        ("tensorboard_resource_id", str),
-        ("encryption_spec_key_name", str),
-        ("tpu_training_skip_cmek", bool),
-        ("tuning_method", str),
-    ],
-):
+) -> TemplateInputs:
     """Check what goes into the template before an hour of accelerators is paid for.
 
-    Args:
-        train: The rows to learn from, on gs://.
-        eval: The rows held out, 10 to 256.
-        region: us-central1 trains on GPUs, europe-west4 on TPUs; nothing runs elsewhere.
-        template_sha256: The template that the pipeline was compiled with.
-        batch_size: Rows a step; the template chooses its own.
-        base_model: text-bison, code-bison, chat-bison or codechat-bison, with or without a version.
-        options: The template's other parameters by name.
-
-    Returns:
-        location: Where the model is served.
-        accelerator_type: GPU or TPU.
-        dataset_uri: The rows to learn from.
-        evaluation_data_uri: The rows held out, or empty for a chat model.
-        evaluation_interval: Steps between two evaluations.
-        enable_early_stopping: Whether tuning stops when it no longer helps.
-        enable_checkpoint_selection: true, false or default.
-        default_context: The context that a chat model gets first.
-        tensorboard_resource_id: Where losses are drawn.
-        encryption_spec_key_name: The customer-managed key.
-        tpu_training_skip_cmek: Whether TPU training goes without the key.
-        tuning_method: tune_v2 or tune.
+    The inputs are those of tune_large_model, and the SHA-256 of the template that the pipeline was
+    compiled with; the outputs are the template's own inputs.
     """
     from tunepipe.backends.base import TuningRequest
     from tunepipe.backends.palm.parameters import template_defaults
     from tunepipe.backends.palm.tuning import check_with_rows
 
-    names = ("location", "accelerator_type", "dataset_uri", "evaluation_data_uri")
-    names += ("evaluation_interval", "enable_early_stopping", "enable_checkpoint_selection")
-    names += ("default_context", "tensorboard_resource_id", "encryption_spec_key_name")
-    names += ("tpu_training_skip_cmek", "tuning_method")
     place = {"project": project, "region": region, "display_name": display_name}
     what = {"base_model": base_model, "train_steps": train_steps, "batch_size": batch_size}
     what |= {"options": options, "learning_rate_multiplier": learning_rate_multiplier}
     request = TuningRequest(train_uri=train.uri, eval_uri=eval.uri, **place, **what)
     values = template_defaults() | check_with_rows(request)
-    return tuple(values[name] for name in names)
+    return TemplateInputs(*(values[name] for name in TemplateInputs._fields))
 
 
 @thin
@@ -136,18 +113,7 @@ def keep_template_model(
     template_sha256: str,
     base_model: str = "text-bison@001",
 ):
-    """Hand the template's model on as the artifacts that the steps behind it take.
-
-    Args:
-        model_resource_name: The tuned model.
-        endpoint_resource_name: Where it answers.
-        train_steps: Optimizer steps, for the report.
-        template_sha256: The template that the pipeline was compiled with, for the report.
-        base_model: The model before tuning.
-
-    Returns:
-        model: The endpoint of the tuned model.
-    """
+    """Hand the template's model on as the artifacts that the steps behind it take."""
     from dataclasses import asdict
 
     from tunepipe.backends.base import TuningResult

@@ -28,27 +28,9 @@ def prepare_run(
     """Check what would fail the run later, and find what it works on. Never cache this step.
 
     In the cloud it checks, as the run's own account: APIs, permissions, bucket and its region,
-    quota, template. Every setting of the later steps is checked too, and every guarded row.
-
-    Args:
-        backend: large-model, gemini, open-model, custom or local.
-        project: The project that pays; empty for local.
-        region: Where everything runs; empty for local.
-        root: Where the run's results go, gs://BUCKET/…; empty for local.
-        options: Options of the backend; service_account and template_version count here.
-        metric: The metric that decides: a name, module:function, regex:, schema: or number:; empty
-            takes the task's.
-        scoring: normalize, missing, slice_by, metric_code, max_latency_ms, max_cost_per_answer.
-        judge_model: A Gemini that compares the answers too; empty asks none.
-        judge_prompt: Its prompt; empty takes the package's own.
-        answers: How many answers to ask for to each held-out row.
-        group_by: What the split grouped the rows by.
-        asking: How models are asked, such as requests_per_minute.
-        seed: Seeds the statistics.
-        registry: The folder or gs:// prefix of the champion and of the data that were seen.
-        series: The runs, such as a schedule's, that this one continues; empty always runs.
-        min_new_rows: A run of a series needs at least this number of added or changed rows.
-        inlined: Whether Google's template is a part of the pipeline.
+    quota, template. Every setting of the later steps is checked too, and every guarded row. The
+    inputs are the pipeline's, and `root`, where its results go, and `inlined`: whether Google's
+    template is a part of the pipeline.
 
     Returns:
         Output: changed, or unchanged if the series has seen these data.

@@ -70,15 +70,15 @@ def test_code_is_named_exactly_or_refused(code, taken):
 def test_without_a_word_a_wheel_goes_into_the_bucket_under_its_hash(spec):
     found = find_code(spec, GS)
     ((path, uri),) = found.uploads.items()
-    sha256 = found.parameter.partition("#sha256=")[2]
+    sha256 = found.parameters["code"].partition("#sha256=")[2]
     assert uri == f"{GS}/code/{sha256[:16]}/{Path(path).name}"
-    assert found.parameter.startswith(f"file:///gcs/{BUCKET}/tunepipe/code/{sha256[:16]}/")
+    assert found.parameters["code"].startswith(f"file:///gcs/{BUCKET}/tunepipe/code/{sha256[:16]}/")
     assert find_code(spec, GS) == found
 
 
 def test_on_an_image_the_steps_check_that_it_holds_the_runs_code(spec):
     found = find_code(spec, GS, image=IMAGE)
-    assert (found.parameter, dict(found.uploads)) == (f"installed:{content_hash()}", {})
+    assert (found.parameters["code"], dict(found.uploads)) == (f"installed:{content_hash()}", {})
 
 
 def test_one_way_is_enough(spec):
@@ -138,7 +138,7 @@ def test_a_step_is_installed_whole_from_a_wheelhouse_and_runs_without_an_index(s
             "inputs": {"parameterValues": inputs},
             "outputs": {"artifacts": outputs, "parameters": files, **place},
         }
-        code = found.parameter.replace("/gcs/", f"{bucket}/")
+        code = found.parameters["code"].replace("/gcs/", f"{bucket}/")
         given = {"{{$}}": json.dumps(executor_input), CODE_PLACEHOLDER: code}
         container = executor["container"]
         words = [*container["command"], *(given.get(word, word) for word in container["args"])]

@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from tunepipe.data.fingerprint import digest_of
@@ -32,20 +32,14 @@ _TARGET = (
 )
 
 
-@dataclass(frozen=True)
-class Code:
-    """The pipeline's parameter `code`, and the local files, each with its URI, that it needs there.
+class Code(NamedTuple):
+    """The pipeline's parameter `code`; none for a pipeline that takes none.
 
-    The names of the URIs hold the files' hashes.
+    `uploads` are the local files that the steps need, each with its URI, which holds its hash.
     """
 
-    parameter: str
-    uploads: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """The pipeline's parameters that say so; none for a pipeline without `code`."""
-        return {"code": self.parameter} if self.parameter else {}
+    parameters: Mapping[str, str]
+    uploads: Mapping[str, str] = MappingProxyType({})
 
 
 def find_code(
@@ -70,18 +64,18 @@ def find_code(
         )
     steps = thin_steps(spec)
     if not steps:  # a pipeline of another version, or a user's own
-        return Code("")
+        return Code({})
     if image:
-        return Code(f"{INSTALLED}{content_hash()}")
+        return Code({"code": f"{INSTALLED}{content_hash()}"})
     if code:
-        return Code(check_code_parameter(code))
+        return Code({"code": check_code_parameter(code)})
     wheel, sha256 = cached_wheel()
     if wheelhouse:
         return _wheelhouse(Path(wheelhouse), steps, root, wheel)
     uri = wheel_uri(root, wheel, sha256)
     # The steps on Vertex AI find an object on the mount of Cloud Storage.
     mounted = f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
-    return Code(f"{mounted}#sha256={sha256}", {str(wheel): uri})
+    return Code({"code": f"{mounted}#sha256={sha256}"}, {str(wheel): uri})
 
 
 def check_code_parameter(code: str) -> str:
@@ -146,7 +140,7 @@ def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path
     for name, text in texts.items():
         (lists / f"{name}.txt").write_text(text, encoding="utf-8")
         uploads[str(lists / f"{name}.txt")] = f"{root}/code/{key}/{name}.txt"
-    return Code(f"/gcs/{root.removeprefix('gs://')}/code/{key}/", uploads)
+    return Code({"code": f"/gcs/{root.removeprefix('gs://')}/code/{key}/"}, uploads)
 
 
 def _fill(folder: Path, packages: Collection[str]) -> Path:

@@ -92,12 +92,11 @@ def run(
     if described.backend == LOCAL and not host:
         return _run_here(described, start, out)
     if host:
-        checked = _prepare_on_host(host, described, out)
-        out.facts([("KFP host", host.url), ("results", described.bucket)])
+        checked, place = _prepare_on_host(host, described, out), ("KFP host", host.url)
     else:
         checked = prepare_on_vertex(described, start.again, out)
-        place = f"{described.project}, {described.region}"
-        out.facts([("project", place), ("results", described.bucket)])
+        place = ("project", f"{described.project}, {described.region}")
+    out.facts([place, ("results", described.bucket)])
     if start.dry_run:
         return _show_dry_run(checked.contents, start.runs, out)
     name = start_run(checked, again=start.again, yes=start.yes, out=out)

@@ -52,17 +52,17 @@ def tables(
     catalog = options.catalog(context)
     today = datetime.now(UTC).date()
     facts = list(dated_facts(catalog))
-    old = stale_facts(catalog, today, days)
+    old = [(fact, fact.age_days(today)) for fact in stale_facts(catalog, today, days)]
     version = tables_version(catalog)
-    ages = [(fact, fact.age_days(today)) for fact in old]
     listed = [
         {"place": fact.place, "read": fact.read, "days": age, "source": fact.source}
-        for fact, age in ages
+        for fact, age in old
     ]
     out.result({"version": version, "facts": len(facts), "old": listed})
     if update:
         out.line(f"{config.UPDATES} holds the tables of {update}", "green")
-    if rows := [(f"{age:,} days", fact.read, fact.place) for fact, age in ages]:
+    if old:
+        rows = [(f"{age:,} days", fact.read, fact.place) for fact, age in old]
         out.table(rows, ("age", "read", "fact"))
     out.line(f"tables {version}: {len(facts)} dated facts, {len(old)} older than {days} days")
     return int(check and bool(old))
