@@ -14,8 +14,7 @@ import pytest
 from tunepipe import progress
 from tunepipe.cli.output import Output
 from tunepipe.errors import UsageError
-from tunepipe.runs import os_timers
-from tunepipe.runs.cron import parse
+from tunepipe.runs.cron import os_timers, parse
 
 
 class Terminal(io.StringIO):
@@ -86,9 +85,9 @@ def test_a_umask_that_is_none_is_wrong_usage():
 def test_a_name_adds_no_entry_to_a_crontab_and_no_directive_to_a_unit(text):
     when = parse("0 3 * * 1", "")
     with pytest.raises(UsageError, match="line break"):
-        os_timers.lines("weekly", when, ["tunepipe", "run", "--dataset", text])
+        os_timers("weekly", when, ["tunepipe", "run", "--dataset", text])
     command = ["tunepipe", "run", "--dataset", "a b %h $X \"'.jsonl"]
-    written = os_timers.lines("weekly", when, command)
+    written = os_timers("weekly", when, command)
     assert len(written["cron"].splitlines()) == 3
     assert r"\%h" in written["cron"]
     assert r'"a b %%h $$X \"' + "'.jsonl\"" in written["service"]

@@ -9,9 +9,11 @@ import yaml
 
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.backends.palm.template import read_template
 from tunepipe.cli import main
 from tunepipe.errors import CloudError, UsageError
-from tunepipe.runs import inlined_template, vertex_request
+from tunepipe.runs import vertex_request
+from tunepipe.runs.compile import inlined_pipeline, template_sha256
 
 TEMPLATE = (
     "https://us-kfp.pkg.dev/ml-pipeline/large-language-model-pipelines/tune-large-model/v3.0.0"
@@ -24,7 +26,7 @@ def test_a_template_is_composed_recorded_and_checked(
     cloud: StandIn, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "template.yaml"
-    source.write_text(inlined_template.read_template(TEMPLATE).text)
+    source.write_text(read_template(TEMPLATE).text)
     folder = tmp_path / "compiled"
     arguments = ["compile", "--template", str(source), "--folder", str(folder), "--json"]
     assert main.run(arguments) == 0
@@ -38,7 +40,7 @@ def test_a_template_is_composed_recorded_and_checked(
     template = tasks["tune-large-model"]["inputs"]["parameters"]
     assert template["location"]["taskOutputParameter"]["producerTask"] == "prepare-template"
     assert "max_context_length" not in template  # this template does not declare it
-    assert inlined_template.template_sha256(spec) == told["sha256"]
+    assert template_sha256(spec) == told["sha256"]
     run = vertex_request.VertexRun(
         backend="large-model",
         project=PROJECT,
@@ -59,14 +61,14 @@ def test_what_is_no_template_is_refused(tmp_path: Path, text: str) -> None:
     source = tmp_path / "template.yaml"
     source.write_text(text)
     with pytest.raises(UsageError):
-        inlined_template.inlined_pipeline(inlined_template.read_template(str(source)))
+        inlined_pipeline(read_template(str(source)))
 
 
 def test_a_template_out_of_reach_is_told(cloud: StandIn, tmp_path: Path) -> None:
     with pytest.raises(CloudError, match="404"):
-        inlined_template.read_template(TEMPLATE.replace("v3.0.0", "v9.9.9"))
+        read_template(TEMPLATE.replace("v3.0.0", "v9.9.9"))
     cloud.fault("template.get", code=403, message="denied")
     with pytest.raises(CloudError, match="403"):
-        inlined_template.read_template(TEMPLATE)
+        read_template(TEMPLATE)
     with pytest.raises(UsageError):
-        inlined_template.read_template(str(tmp_path / "none.yaml"))
+        read_template(str(tmp_path / "none.yaml"))

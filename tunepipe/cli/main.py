@@ -18,18 +18,9 @@ from typing import Annotated, Any
 import typer
 
 from tunepipe import __version__, extras
-from tunepipe.cli import config
+from tunepipe.cli import config, output
 from tunepipe.cli.help import CommandGroup
 from tunepipe.cli.options import add_command
-from tunepipe.cli.output import (
-    Output,
-    ReaderLeft,
-    fill_closed_streams,
-    flush,
-    name_options,
-    not_written,
-    print_error,
-)
 from tunepipe.errors import TunepipeError, UsageError
 
 # Options that no variable of the environment sets.
@@ -135,15 +126,15 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command with what follows `tunepipe`, and return the exit code."""
-    fill_closed_streams()
+    output.fill_closed_streams()
     try:
         code = _run_command(list(arguments))
-    except ReaderLeft:
+    except output.ReaderLeft:
         code = READER_LEFT
-    unwritten = flush()
+    unwritten = output.flush()
     if isinstance(unwritten, BrokenPipeError):
         return READER_LEFT
-    return _report_error(not_written(unwritten), False) if unwritten and not code else code
+    return _report_error(output.not_written(unwritten), False) if unwritten and not code else code
 
 
 def _run_command(arguments: list[str]) -> int:
@@ -158,19 +149,19 @@ def _run_command(arguments: list[str]) -> int:
             configured = {}
         as_json = config.asks_json(configured, arguments)
         return _invoke(arguments, configured)
-    except ReaderLeft:
+    except output.ReaderLeft:
         raise
     except TunepipeError as error:
         return _report_error(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        Output().line("interrupted")
+        output.Output().line("interrupted")
         return INTERRUPTED
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("tunepipe"):
             return _report_error(extras.missing(str(error.name)), as_json)
         # An uncaught exception would end with 1, which means that the data did not pass.
         for line in traceback.format_exc().splitlines():
-            Output().line(line)
+            output.Output().line(line)
         # The exception's text may quote a row.
         defect = TunepipeError(
             f"a defect of tunepipe ({type(error).__name__})",
@@ -182,9 +173,9 @@ def _run_command(arguments: list[str]) -> int:
 
 def _report_error(error: TunepipeError, as_json: bool) -> int:
     try:
-        print_error(error, as_json=as_json)
+        output.print_error(error, as_json=as_json)
     except UsageError as unwritable:
-        print_error(unwritable, as_json=False)
+        output.print_error(unwritable, as_json=False)
     return error.exit_code
 
 
@@ -218,7 +209,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     except TunepipeError as error:
         names = config.flag_names(command)
         for part in ("found", "where", "fix"):
-            setattr(error, part, name_options(getattr(error, part), names, part == "where"))
+            setattr(error, part, output.name_options(getattr(error, part), names, part == "where"))
         raise
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
@@ -229,7 +220,7 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
         # So the parser ends where it completed a command line, and where standard output closed.
         if ended.code == 0:
             return 0
-        raise ReaderLeft from None
+        raise output.ReaderLeft from None
     except OSError as error:
         fix = "check the path and its permissions" if error.filename else ""
         place = str(error.filename or "")

@@ -27,8 +27,7 @@ from tunepipe.gcp import clients
 from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
 from tunepipe.runs.code import Code, cached_wheel, find_code, wheel_uri
-from tunepipe.runs.compile import pipeline_text
-from tunepipe.runs.inlined_template import check_template, template_sha256
+from tunepipe.runs.compile import check_template, pipeline_text, template_sha256
 from tunepipe.runs.pipeline_spec import check_parameters, read, read_pipeline, with_image
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import payer_label

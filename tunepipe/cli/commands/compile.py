@@ -36,11 +36,9 @@ def compile(
             Google's template in it, from a file, a gs:// or an https:// URI. See run --pipeline.
     """
     require("kfp")
-    from tunepipe.runs.compile import differences, render, write_all
+    from tunepipe.runs.compile import differences, inlined_pipeline, render, write_all
 
     if template:
-        from tunepipe.runs.inlined_template import inlined_pipeline
-
         target = folder / "tune_large_model_inlined.yaml"
         source = read_template(template)
         text = inlined_pipeline(source)

@@ -17,8 +17,7 @@ from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.distribution import describe_code
 from tunepipe.errors import UsageError, plural
-from tunepipe.runs import os_timers
-from tunepipe.runs.cron import Cron, next_runs, parse
+from tunepipe.runs.cron import Cron, next_runs, os_timers, parse, run_command
 from tunepipe.runs.kfp.host import KfpHost
 
 if TYPE_CHECKING:
@@ -225,8 +224,8 @@ def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> 
     series = [f"series={name}"]
     if context.params["min_new_rows"]:
         series.append(f"min_new_rows={context.params['min_new_rows']}")
-    command = os_timers.run_command({**chosen, "param": [*chosen.get("param", ()), *series]})
-    lines = os_timers.lines(name, when, command)
+    command = run_command({**chosen, "param": [*chosen.get("param", ()), *series]})
+    lines = os_timers(name, when, command)
     for text in () if out.as_json else lines.values():
         print(text)
     return lines

@@ -14,17 +14,10 @@ from tunepipe.catalog.accelerators import parameters_billion
 from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.notifications import webhook
+from tunepipe.runs import pipeline_spec
 from tunepipe.runs.code import find_code
 from tunepipe.runs.kfp.host import KfpSettings
 from tunepipe.runs.kfp.workflow_size import require_fit
-from tunepipe.runs.pipeline_spec import (
-    ON_ACCELERATORS,
-    check_parameters,
-    containers,
-    drop_retries,
-    thin_steps,
-    with_accelerators,
-)
 from tunepipe.runs.vertex_request import VertexRun
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import USER_PROJECT, user_project
@@ -84,11 +77,11 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     spec = run.spec()
     # Argo repeats a step that ends with an error and not one whose node is lost; what may pass is
     # waited out in the step, and what was refused stays refused.
-    drop_retries(spec)
+    pipeline_spec.drop_retries(spec)
     if run.accelerator:
-        spec = with_accelerators(spec, run.accelerator)
+        spec = pipeline_spec.with_accelerators(spec, run.accelerator)
     code: Mapping[str, str] = {}
-    if "code" not in run.parameters and thin_steps(spec):
+    if "code" not in run.parameters and pipeline_spec.thin_steps(spec):
         if run.wheelhouse or not (run.image or run.code):
             raise UsageError(
                 "the steps on a KFP host need the package from an image or an address",
@@ -103,14 +96,14 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
         **run.parameters,
         **code,
     }
-    sent = check_parameters(spec, parameters)
+    sent = pipeline_spec.check_parameters(spec, parameters)
     if payer := user_project():
-        for container in containers(spec):
+        for container in pipeline_spec.containers(spec):
             container.setdefault("env", []).append({"name": USER_PROJECT, "value": payer})
     require_fit(spec, sent)
     disk_gib = _disk_gib(settings, options, str(run.parameters.get("base_model", "")))
     if disk_gib:
-        for name in ON_ACCELERATORS:
+        for name in pipeline_spec.ON_ACCELERATORS:
             container = spec["deploymentSpec"]["executors"][name]["container"]
             # The hub's weights, and checkpoints that are copied to the object store.
             folders = {"HF_HOME": f"{_DISK}/hub", "TMPDIR": _DISK}
@@ -137,7 +130,9 @@ def _documents(spec: Mapping[str, Any], settings: KfpSettings, disk_gib: int) ->
 
     executors: dict[str, Any] = {}
     for name in spec["deploymentSpec"]["executors"]:
-        config = _kubernetes(settings, disk_gib, has_accelerator=name in ON_ACCELERATORS)
+        config = _kubernetes(
+            settings, disk_gib, has_accelerator=name in pipeline_spec.ON_ACCELERATORS
+        )
         if not config:
             continue
         try:
