@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from tunepipe import progress
+from tunepipe.backends.base import Answer, Prompt, load_predictor
 from tunepipe.catalog.backends import BACKENDS, RequestPacing
 from tunepipe.cli import options
 from tunepipe.cli.inputs import expanded, local_copy, written
@@ -17,9 +18,6 @@ from tunepipe.errors import UsageError, plural
 from tunepipe.files import refuse_same
 from tunepipe.runs.listing import HERE, KFP, Places, exact_folder
 from tunepipe.stores.storage import local_folder
-
-if TYPE_CHECKING:
-    from tunepipe.backends.base import Predictor
 
 
 def predict(
@@ -52,7 +50,7 @@ def predict(
         workers (N): Requests at a time, in the cloud.
         requests_per_minute (N): Maximum number of requests a minute; 0 = no limit.
     """
-    from tunepipe.backends.base import load_predictor
+    from tunepipe.evaluation.ask import ask_all, predict_rows
 
     if not model or bool(texts) == bool(input) or bool(input) != bool(output):
         raise UsageError(
@@ -69,10 +67,8 @@ def predict(
     settings = {"max_output_tokens": max_output_tokens}
     with local_folder(name) as folder:
         if texts:
-            _answer_texts(predictor, folder, texts, settings, pace, out)
+            _answer(texts, partial(ask_all, predictor, folder, settings=settings, pace=pace), out)
             return
-        from tunepipe.evaluation.ask import predict_rows
-
         with local_copy(input) as rows, written(output) as target:
             outcome = predict_rows(
                 predictor,
@@ -90,23 +86,13 @@ def predict(
     out.line(f"next: tunepipe score {output}")
 
 
-def _answer_texts(
-    predictor: Predictor,
-    model: str,
-    texts: Sequence[str],
-    settings: Mapping[str, Any],
-    pace: RequestPacing,
-    out: Output,
-) -> None:
+def _answer(texts: Sequence[str], ask: Callable[..., Iterable[Answer]], out: Output) -> None:
     """Ask the texts, and print the answers in their order."""
-    from tunepipe.backends.base import Prompt
-    from tunepipe.evaluation.ask import ask_all
-
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
         for number, text in enumerate(texts)
     ]
-    by_id = {answer.id: answer for answer in ask_all(predictor, model, prompts, settings, pace)}
+    by_id = {answer.id: answer for answer in ask(prompts)}
     answers = [by_id[prompt.id] for prompt in prompts]
     out.result({"answers": [{"text": each.text, "error": each.error} for each in answers]})
     for answer in answers:

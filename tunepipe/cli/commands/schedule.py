@@ -215,11 +215,10 @@ def _show_changes(action: str, changes: Sequence[FactChange], out: Output) -> No
 def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> dict[str, str]:
     # Only the options that were given, by whatever means: the others keep their defaults.
     of_run = {field.name for field in fields(RunOptions)}
-    sources = {each: context.get_parameter_source(each) for each in of_run & context.params.keys()}
     chosen = {
         option: value
         for option, value in context.params.items()
-        if (source := sources.get(option)) and source.name in _SET_BY
+        if option in of_run and getattr(context.get_parameter_source(option), "name", "") in _SET_BY
     }
     series = [f"series={name}"]
     if context.params["min_new_rows"]:

@@ -28,8 +28,19 @@ def show_problems(report: Mapping[str, Any], out: Output, show_all: bool = False
     out.line(f"{report['path']}: {report['format'] or 'of no known format'}{model}", "bold")
     several = len(report["files"]) > 1
     for code, problems in _by_code(report):
+        level, count = _level(code, problems), report["counts"][code]
         out.line()
-        _show_code(code, problems, report["counts"][code], several, out, show_all)
+        out.line(f"{out.styled(level, _STYLES[level] + ' bold')}  {code}  {count:,}")
+        shown = problems if show_all else problems[:_SHOWN_OF_EACH]
+        for problem in shown:
+            place = f"{problem['path']}:{problem['line']}" if several else f"line {problem['line']}"
+            name = f" {problem['field']}" if problem["field"] else ""
+            out.line(f"  {out.styled(place, 'cyan')}{name}: {problem['message']}")
+        if more := count - len(shown):
+            hint = "--max-problems" if show_all else "--show-all or --report problems.html"
+            out.line(f"  {more:,} more: {hint}", "dim")
+        for fix in dict.fromkeys(problem["fix"] for problem in shown if problem["fix"]):
+            out.line(f"  fix: {fix}", "dim")
     out.line()
     _show_verdict(report, out)
 
@@ -43,29 +54,6 @@ def _by_code(report: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any
     return sorted(
         groups.items(), key=lambda group: (_level(*group) != "error", -counts[group[0]], group[0])
     )
-
-
-def _show_code(
-    code: str,
-    problems: Sequence[Mapping[str, Any]],
-    count: int,
-    several: bool,
-    out: Output,
-    show_all: bool,
-) -> None:
-    level = _level(code, problems)
-    out.line(f"{out.styled(level, _STYLES[level] + ' bold')}  {code}  {count:,}")
-    shown = problems if show_all else problems[:_SHOWN_OF_EACH]
-    for problem in shown:
-        place = f"{problem['path']}:{problem['line']}" if several else f"line {problem['line']}"
-        name = f" {problem['field']}" if problem["field"] else ""
-        out.line(f"  {out.styled(place, 'cyan')}{name}: {problem['message']}")
-    if more := count - len(shown):
-        hint = "--max-problems" if show_all else "--show-all or --report problems.html"
-        out.line(f"  {more:,} more: {hint}", "dim")
-    for fix in dict.fromkeys(problem["fix"] for problem in shown):
-        if fix:
-            out.line(f"  fix: {fix}", "dim")
 
 
 def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
@@ -132,13 +120,19 @@ def validate(
         control_characters: With --fix, remove control characters.
     """
     from tunepipe.cli.report_files import VALIDATION, suffix_of, write_validation_report
+    from tunepipe.validation import fix as fixing
 
     catalog = options.catalog(context, tables)
     catalog.check_model_name(model)
     for path in report or ():
         suffix_of(path, VALIDATION)
-    if report or fix:
-        _check_outputs(expanded(dataset), expanded(against or ()), report or (), fix)
+    # Nothing that is read is written over; only a dataset may be repaired in place.
+    rejects_path = fixing.rejects_path(fix) if fix else ""
+    if fix:
+        refuse_same([fix, rejects_path, *(report or ())], expanded(against or ()))
+        refuse_same([rejects_path], expanded(dataset))
+    if report:
+        refuse_same(report, expanded([*dataset, *(against or ())]))
     if (fix or check_files) and STDIN in dataset:
         where = "--fix" if fix else "--check-files"
         raise UsageError("standard input cannot be read twice", where=where, fix="name a file")
@@ -158,9 +152,6 @@ def validate(
         write_validation_report(result, path)
     content, not_fixed = (result if show_all else result.limited(max_problems)).as_json(), ""
     if fix:
-        from tunepipe.validation import fix as fixing
-
-        rejects_path = fixing.rejects_path(fix)
         try:
             with written(fix) as copy, written(rejects_path, missing_ok=True) as rejects:
                 content["fixed"] = fixing.fix(
@@ -181,15 +172,3 @@ def validate(
     if not_fixed:
         out.warnings([f"nothing was fixed: {not_fixed}"])
     return int(result.errors > 0)
-
-
-def _check_outputs(
-    datasets: Sequence[str], against: Sequence[str], reports: Sequence[str], fix: str
-) -> None:
-    """Refuse to write over what is read; only a dataset may be repaired in place."""
-    if fix:
-        from tunepipe.validation.fix import rejects_path
-
-        refuse_same([fix, rejects_path(fix), *reports], against)
-        refuse_same([rejects_path(fix)], datasets)
-    refuse_same(reports, [*datasets, *against])
