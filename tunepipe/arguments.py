@@ -19,12 +19,12 @@ def check_margin(value: Any) -> None:
         raise UsageError(f"{value!r} is out of range", where="margin", fix=A_SHARE)
 
 
-def check_fraction(value: Any, where: str = "eval_fraction") -> None:
+def check_fraction(value: Any) -> None:
     """Refuse a share of rows that leaves one side empty."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
         raise UsageError(
             f"must be between 0 and 1 (exclusive), got {value!r}",
-            where=where,
+            where="eval_fraction",
             fix="pass a fraction above 0 and below 1",
         )
 

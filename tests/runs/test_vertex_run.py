@@ -56,12 +56,16 @@ def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
     key = f"projects/p/locations/{REGION}/keyRings/r/cryptoKeys/k"
     request = prepared(
         run,
-        parameters={**run.parameters, "options": {"tpu_training_skip_cmek": True}, "seed": 0},
+        parameters={
+            **run.parameters,
+            "options": {"tpu_training_skip_cmek": True},
+            "seed": 0,
+            "display_name": "desk",
+        },
         service_account="runner@demo-project.iam.gserviceaccount.com",
         network="projects/1/global/networks/n",
         encryption_key=key,
         labels={"team": "desk"},
-        display_name="desk",
     ).as_json()
     assert request["parent"] == f"projects/{PROJECT}/locations/{REGION}"
     job = dict(request["pipeline_job"])
@@ -102,7 +106,7 @@ def test_the_request_is_exactly_what_was_said(run: VertexRun) -> None:
         },
     }
     assert job == {
-        "display_name": "desk",
+        "display_name": "tunepipe-large-model",
         "service_account": "runner@demo-project.iam.gserviceaccount.com",
         "network": "projects/1/global/networks/n",
         "encryption_spec": {"kms_key_name": key},

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,21 +156,19 @@ def overrides(settings: Mapping[str, Any], file: str) -> Table:
     return fitting
 
 
-def has_variables() -> bool:
-    """Return True if the environment sets an option."""
-    return any(name.startswith(PREFIX) and name not in _OWN_VARIABLES for name in os.environ)
+def variables() -> set[str]:
+    """Return the variables of the environment that set options."""
+    return {name for name in os.environ if name.startswith(PREFIX)} - _OWN_VARIABLES
 
 
-def check_variables(names: Iterable[str]) -> None:
+def check_variables(names: Collection[str]) -> None:
     """Refuse a TUNEPIPE_ variable that sets no option."""
     known = {*map(variable, names), *_OWN_VARIABLES}
-    for name in os.environ:
-        if name.startswith(PREFIX) and name not in known:
-            # The beginning that all share would make all of them look near.
-            options = [each.removeprefix(PREFIX) for each in known]
-            near = nearest(name.removeprefix(PREFIX), options)
-            fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe COMMAND --help"
-            raise UsageError("no option has this variable", where=name, fix=fix)
+    for name in sorted(variables() - known):
+        # The beginning that all share would make all of them look near.
+        near = nearest(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known])
+        fix = f"did you mean {PREFIX}{near}?" if near else "see: tunepipe COMMAND --help"
+        raise UsageError("no option has this variable", where=name, fix=fix)
 
 
 def _check(names: Collection[str], known: Collection[str], where: str) -> None:

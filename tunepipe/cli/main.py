@@ -139,18 +139,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run_command(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error, a defect too, is printed in one form."""
-    as_json = config.asks_json({}, arguments)
+    configured: dict[str, Any] = {}
     try:
-        try:
-            configured = config.read()
-        except UsageError:
-            if not _asks_for_help(arguments):
-                raise
-            configured = {}
-        as_json = config.asks_json(configured, arguments)
+        configured = config.read()
+    except UsageError as error:
+        if not _asks_for_help(arguments):
+            return _report_error(error, config.asks_json({}, arguments))
+    as_json = config.asks_json(configured, arguments)
+    try:
         return _invoke(arguments, configured)
-    except output.ReaderLeft:
-        raise
     except TunepipeError as error:
         return _report_error(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
@@ -185,7 +182,7 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
     # Settings are checked against the options of every command.
-    whole = bool(configured) or config.has_variables()
+    whole = bool(configured or config.variables())
     command: Any = typer.main.get_command(
         command_app() if whole or not arguments else command_app(arguments[0])
     )

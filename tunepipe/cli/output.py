@@ -26,8 +26,8 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 _STYLES = re.compile(r"(\x1b\[(?:0|1|2|31|32|33|36)(?:;(?:1|2|31|32|33|36))*m)")
 
 
-class ReaderLeft(Exception):  # noqa: N818
-    """The reader of standard output closed it."""
+class ReaderLeft(BaseException):
+    """The reader of standard output closed it; what handles errors does not see it."""
 
 
 class Output:

@@ -52,7 +52,6 @@ class VertexRun:
         bucket: gs://BUCKET, or a folder in it; results, data and the registry are kept below it.
         parameters: The pipeline's parameters that were set; `dataset_uri` is required. What is
             not set is not sent, and 0, "" and {} are sent as they are.
-        display_name: The run's and the tuned model's name; "" for one made from the backend.
         pipeline: A compiled pipeline's file to run; "" compiles the backend's own again.
         emails: Addresses that Vertex AI mails when the run ends.
         accelerator: What the steps of the local backend ask a cluster for; "" for none.
@@ -67,7 +66,6 @@ class VertexRun:
     network: str = ""
     encryption_key: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
-    display_name: str = ""
     pipeline: str = ""
     emails: tuple[str, ...] = ()
     accelerator: str = ""
@@ -128,8 +126,7 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
         "created": now.isoformat(timespec="seconds"),
         **{name: getattr(run, name) for name in ("backend", "project", "region")},
     }
-    own_name = {"display_name": run.display_name} if run.display_name else {}
-    sent = {"run": names, **own_name, **sent}
+    sent = {"run": names, **sent}
     return _request(run, spec, sent, {RUN_LABEL: key}, {**uploads, **code.uploads})
 
 
@@ -291,7 +288,7 @@ def _request(
                 fix="small letters, digits, _ and -, at most 63; the name begins with a letter",
             )
     job: dict[str, Any] = {
-        "display_name": run.display_name or spec["pipelineInfo"]["name"],
+        "display_name": spec["pipelineInfo"]["name"],
         "labels": {
             **run.labels,
             **labels,
