@@ -1,7 +1,8 @@
 """The package's components as steps of its own pipelines, which carry no code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
+from inspect import signature
 from typing import Any, NamedTuple
 
 from kfp.dsl.structures import ResourceSpec
@@ -50,15 +51,25 @@ _ON_ITS_OWN_MACHINE = ("tune_local", "evaluate_model")
 
 
 class Steps:
-    """The components as steps that carry no code: `step.validate_jsonl(...)`."""
+    """The components as steps that carry no code: `step.validate_jsonl(...)`.
 
-    def __init__(self, code: Any) -> None:
-        self._code = code
+    An input that is not given takes the pipeline's parameter of its name, if there is one; one that
+    is None is left out.
+
+    Args:
+        parameters: The pipeline's parameters, with `code`.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self.parameters = parameters
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def add(**inputs: Any) -> Any:
-            inputs["code"] = self._code
-            task = _component(name, frozenset(inputs))(**inputs)
+            ports = signature(getattr(components, name).python_func).parameters
+            shared = {port: self.parameters[port] for port in ports if port in self.parameters}
+            chosen = {**shared, **inputs, "code": self.parameters["code"]}
+            chosen = {port: value for port, value in chosen.items() if value is not None}
+            task = _component(name, frozenset(chosen))(**chosen)
             _set_up(task, name)
             return task
 

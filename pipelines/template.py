@@ -7,25 +7,25 @@ from tunepipe.components import prepare_template
 _FROM_THE_CHECK = prepare_template.component_spec.outputs
 
 
-def tune_by_template(template: Any, sha256: str, step: Any, **settings: Any) -> Any:
+def tune_by_template(template: Any, sha256: str, step: Any, **inputs: Any) -> Any:
     """Compose check, template and hand-over; the result has the ports of tune_large_model.
 
     Args:
         template: The template, loaded as a component.
         sha256: Of the template's bytes; it goes with the run.
         step: The package's components as steps that carry no code.
-        settings: What tune_large_model takes.
+        inputs: What tune_large_model takes from other steps.
 
     Returns:
         The task whose outputs are model, base and tuning.
     """
-    checked = step.prepare_template(template_sha256=sha256, **settings)
+    checked = step.prepare_template(template_sha256=sha256, **inputs)
     values = {
-        "project": settings["project"],
-        "model_display_name": settings["display_name"],
-        "large_model_reference": settings["base_model"],
-        "train_steps": settings["train_steps"],
-        "learning_rate_multiplier": settings["learning_rate_multiplier"],
+        "project": step.parameters["project"],
+        "model_display_name": step.parameters["display_name"],
+        "large_model_reference": step.parameters["base_model"],
+        "train_steps": inputs["train_steps"],
+        "learning_rate_multiplier": step.parameters["learning_rate_multiplier"],
         **{name: checked.outputs[name] for name in _FROM_THE_CHECK},
     }
     # The template's interface has changed under one tag: what this one lacks is not passed.
@@ -34,9 +34,6 @@ def tune_by_template(template: Any, sha256: str, step: Any, **settings: Any) -> 
     return step.keep_template_model(
         model_resource_name=tuned.outputs["model_resource_name"],
         endpoint_resource_name=tuned.outputs["endpoint_resource_name"],
-        project=settings["project"],
-        region=settings["region"],
-        train_steps=settings["train_steps"],
-        base_model=settings["base_model"],
+        train_steps=inputs["train_steps"],
         template_sha256=sha256,
     )

@@ -7,19 +7,19 @@ Whatever happens, the exit task tells people. Over data that the series has seen
 the last one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kfp import dsl
 
-from tunepipe import components
 from tunepipe.catalog.backends import Backend, find_backend
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.pipelines.steps import Steps
 
-Inputs = Mapping[str, Any]
 Tune = Callable[..., Any]
+# What the first step has put into the settings that the later ones get from it.
+_SETTLED = dict.fromkeys(("task", "margin", "guard_margin", "max_output_tokens", "seed"))
 
 
 def build_tuning_pipeline(
@@ -130,72 +130,54 @@ def build_tuning_pipeline(
             code: What each step installs first: a wheel's URL with its hash, a requirement, a
                 wheelhouse's folder; empty if the image has tunepipe. See docs/deploying.md.
         """
-        inputs = locals()
-        step = Steps(code)
-        notice = step.send_notice(notify=notify, registry=registry, **_names(inputs))
+        step = Steps(locals())
+        notice = step.send_notice(job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
         with dsl.ExitHandler(notice) as steps:
-            prepared = _prepare(step, inputs, find_backend(backend), inlined=bool(tune_instead))
+            prepared = _prepare(step, find_backend(backend), inlined=bool(tune_instead))
             # A gate on an output called `Output`: kfp.local takes a condition on any other for
             # false, and calls the run a success.
             with dsl.If(prepared.outputs["Output"] == "changed"):
-                valid = step.validate_jsonl(
-                    dataset_uri=dataset_uri,
-                    format=format,
-                    fingerprint=prepared.outputs["fingerprint"],
-                    model=base_model,
+                fingerprint = prepared.outputs["fingerprint"]
+                valid = step.validate_jsonl(fingerprint=fingerprint, model=base_model)
+                split = step.split_dataset(
+                    fingerprint=fingerprint, format=valid.outputs["format"], model=base_model
                 )
-                split = _split(step, inputs, prepared, valid)
-                plan = _plan(step, inputs, prepared, valid, split, backend)
-                tuned = _tune(step, inputs, split, plan, backend, tune_instead)
-                asked = _evaluate(step, inputs, prepared, split, tuned, backend)
+                plan = _plan(step, prepared, valid, split, backend)
+                tuned = _tune(step, split, plan, backend, tune_instead)
+                asked = _evaluate(step, prepared, split, tuned, backend)
                 compared = step.compare_models(
                     **asked,
+                    **_SETTLED,
                     tuning=tuned.outputs["tuning"],
                     settings=prepared.outputs["scoring"],
                 )
                 reports = {"problems": valid, "split": split, "plan": plan, "tuning": tuned}
-                _conclude(step, inputs, prepared, tuned, asked, compared, reports, backend)
+                _conclude(step, prepared, tuned, asked, compared, reports, backend)
         if emails:
             _mail(emails, steps)
 
     return tuning_pipeline
 
 
-def _prepare(step: Steps, inputs: Inputs, backend: Backend, *, inlined: bool) -> Any:
+def _prepare(step: Steps, backend: Backend, *, inlined: bool) -> Any:
     """Check what costs nothing, and find what exactly the run works on."""
-    place = _place(inputs) | {"root": dsl.PIPELINE_ROOT_PLACEHOLDER} if backend.in_cloud else {}
-    data = ("dataset_uri", "format", "guard_uri", "group_by")
-    model = ("base_model", "options", "tables")
-    scoring = ("task", "metric", "scoring", "margin", "guard_margin", "seed")
-    asking = ("max_output_tokens", "answers", "asking", "judge_model", "judge_prompt")
-    history = ("registry", "series", "min_new_rows")
+    in_cloud = {"root": dsl.PIPELINE_ROOT_PLACEHOLDER}
     return step.prepare_run(
         backend=backend.name,
-        **({"inlined": True} if inlined else {}),
-        **_pick(inputs, *data, *model, *scoring, *asking, *history),
-        **place,
-        **_names(inputs),
+        inlined=inlined or None,
+        job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        **(in_cloud if backend.in_cloud else {"project": None, "region": None}),
     )
 
 
-def _split(step: Steps, inputs: Inputs, prepared: Any, valid: Any) -> Any:
-    sizes = ("eval_fraction", "eval_min", "eval_max")
-    keys = ("seed", "group_by", "stratify_by", "by_time")
-    return step.split_dataset(
-        **_pick(inputs, "dataset_uri", *sizes, *keys),
-        fingerprint=prepared.outputs["fingerprint"],
-        format=valid.outputs["format"],
-        model=inputs["base_model"],
-    )
-
-
-def _plan(step: Steps, inputs: Inputs, prepared: Any, valid: Any, split: Any, backend: str) -> Any:
+def _plan(step: Steps, prepared: Any, valid: Any, split: Any, backend: str) -> Any:
     """Turn epochs into steps, and stop a run that would cost too much."""
+    settled = {name: prepared.outputs[name] for name in ("scoring", "asking", "judging")}
     return step.compute_train_steps(
-        **_pick(inputs, "region", "epochs", "train_steps", "max_cost_usd", "tables", "options"),
-        **{name: prepared.outputs[name] for name in ("scoring", "asking", "judging")},
+        **_SETTLED,
+        **settled,
         backend=backend,
-        model=inputs["base_model"],
+        model=step.parameters["base_model"],
         rows=split.outputs["train_rows"],
         eval=split.outputs["eval"],
         tokens=valid.outputs["tokens"],
@@ -203,34 +185,24 @@ def _plan(step: Steps, inputs: Inputs, prepared: Any, valid: Any, split: Any, ba
     )
 
 
-def _tune(
-    step: Steps, inputs: Inputs, split: Any, plan: Any, backend: str, instead: Tune | None
-) -> Any:
+def _tune(step: Steps, split: Any, plan: Any, backend: str, instead: Tune | None) -> Any:
     """Add the step that tunes: in the cloud, on this machine, or what composes it instead."""
-    settings = {
-        **_pick(inputs, "base_model", "learning_rate_multiplier", "options"),
+    tune = (
+        partial(instead, step)
+        if instead
+        else getattr(step, f"tune_{find_backend(backend).identifier}")
+    )
+    return tune(
         **{name: split.outputs[name] for name in ("train", "eval")},
         **{name: plan.outputs[name] for name in ("train_steps", "batch_size")},
-    }
-    remote = _place(inputs) | _pick(inputs, "display_name")
-    if instead:
-        return instead(step, **settings, **remote)
-    row = find_backend(backend)
-    tune = getattr(step, f"tune_{row.identifier}")
-    if row.in_cloud:
-        return tune(**settings, **remote, tables=inputs["tables"])
-    return tune(**settings, **_pick(inputs, "seed", "work_dir"))
+    )
 
 
-def _evaluate(
-    step: Steps, inputs: Inputs, prepared: Any, split: Any, tuned: Any, backend: str
-) -> dict[str, Any]:
+def _evaluate(step: Steps, prepared: Any, split: Any, tuned: Any, backend: str) -> dict[str, Any]:
     """Add the step that asks all models; return the predictions by the name of the model."""
     row = find_backend(backend)
-    name = f"evaluate_{row.identifier if row.in_cloud else 'model'}"
-    takes_base = "base_model" in signature(getattr(components, name).python_func).parameters
-    outputs = getattr(step, name)(
-        **_pick(inputs, "guard_uri", "work_dir", *(["base_model"] if takes_base else [])),
+    outputs = getattr(step, f"evaluate_{row.identifier if row.in_cloud else 'model'}")(
+        **_SETTLED,
         **{name: prepared.outputs[name] for name in ("champion", "first", "guard_fingerprint")},
         **{name: tuned.outputs[name] for name in ("model", "base")},
         eval=split.outputs["eval"],
@@ -248,7 +220,6 @@ def _evaluate(
 
 def _conclude(
     step: Steps,
-    inputs: Inputs,
     prepared: Any,
     tuned: Any,
     asked: dict[str, Any],
@@ -261,29 +232,13 @@ def _conclude(
     step.conclude_run(
         comparison=compared.outputs["comparison"],
         model=tuned.outputs["model"],
-        **_pick(asked, "tuned", "base", "champion"),
+        **{name: asked[name] for name in ("tuned", "base", "champion")},
         **{name: task.outputs[name] for name, task in reports.items()},
         **{name: prepared.outputs[name] for name in ("fingerprint", "judging")},
-        **_pick(inputs, "dataset_uri", "format", "registry", "series", "run"),
-        **_pick(inputs, "max_cost_usd", "tables", "work_dir"),
         # kfp.local does not know this placeholder.
         pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER if in_cloud else "",
-        **_place(inputs),
-        **_names(inputs),
+        job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     )
-
-
-def _pick(inputs: Inputs, *names: str) -> dict[str, Any]:
-    return {name: inputs[name] for name in names}
-
-
-def _place(inputs: Inputs) -> dict[str, Any]:
-    return _pick(inputs, "project", "region")
-
-
-def _names(inputs: Inputs) -> dict[str, Any]:
-    """Return what names the run; records take the job's name if there is no id."""
-    return {"run_id": inputs["run_id"], "job": dsl.PIPELINE_JOB_NAME_PLACEHOLDER}
 
 
 def _mail(emails: Sequence[str], steps: Any) -> None:

@@ -15,8 +15,8 @@ def validation_pipeline(dataset_uri: str, format: str, model: str = "", code: st
         model: The model whose limits apply; empty takes the format's first model.
         code: What each step installs first; empty if the image has tunepipe.
     """
-    step = Steps(code)
-    shards = step.list_shards(dataset_uri=dataset_uri)
+    step = Steps(locals())
+    shards = step.list_shards()
     with dsl.ParallelFor(shards.output) as shard:
-        part = step.validate_shard(shard_uri=shard, format=format, model=model)
+        part = step.validate_shard(shard_uri=shard)
     step.merge_validations(parts=dsl.Collected(part.outputs["part"]))

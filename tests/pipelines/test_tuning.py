@@ -1,10 +1,12 @@
 """The recipe: the order of the steps, and what is cached, read from the compiled pipeline."""
 
 import itertools
+from inspect import signature
 
 import pytest
 import yaml
 
+from tunepipe import components
 from tunepipe.catalog.backends import BACKENDS
 from tunepipe.evaluation.tasks import MAX_OUTPUT_TOKENS
 from tunepipe.runs.compile import pipeline_text
@@ -51,6 +53,14 @@ def inputs(spec, name):
                 else source.get("componentInputParameter", constant)
             )
     return given
+
+
+@pytest.mark.parametrize("name", ["base_model", "options", "seed", "tables", "work_dir"])
+def test_a_step_that_tunes_gets_the_pipelines_parameters(spec, name):
+    tune = named(spec, "tune-")
+    component = getattr(components, tune.replace("-", "_"))
+    takes = name in signature(component.python_func).parameters
+    assert inputs(spec, tune).get(name) == (f"pipelinechannel--{name}" if takes else None)
 
 
 def test_a_run_has_nine_steps_one_after_the_other(spec):
