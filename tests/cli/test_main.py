@@ -18,7 +18,7 @@ import typer
 from tests.waiting import until
 from tunepipe.cli import config, main, output
 from tunepipe.errors import DataError
-from tunepipe.runs import progress_display
+from tunepipe.runs import status as run_status
 
 # `google` and `google.cloud` are namespaces that an environment's .pth files bring.
 HEAVY = {
@@ -367,7 +367,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     for name, live in (("dumb", False), ("xterm", True)):
         monkeypatch.setenv("TERM", name)
         assert (output.Output().styled("x", "red") != "x") == live
-        assert isinstance(progress_display.view(), progress_display.Terminal) == live
+        assert isinstance(run_status.view(), run_status.Terminal) == live
 
 
 def test_help_shows_verbs_in_groups_and_an_example_in_each(capfd):

@@ -44,7 +44,8 @@ _COMMANDS = {
 }
 _MODULES = {
     "logs": "runs",
-    "cancel": "status",
+    "status": "runs",
+    "cancel": "runs",
     "promote": "champions",
     "rollback": "champions",
     "deploy": "endpoints",

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
 from tunepipe.gcp.clients import state_of
-from tunepipe.runs import kfp_log
 from tunepipe.runs.kfp.host import KfpHost
-from tunepipe.runs.status import RunStatus, follow
+from tunepipe.runs.status import RunStatus, follow, view
 
 if TYPE_CHECKING:
     from tunepipe.runs.cancellation import Cancellation
@@ -115,8 +114,6 @@ class Places:
 
     def follow(self, run: ListedRun) -> RunStatus:
         """Stay with a run that is not on this machine to its end; see `runs.status.follow`."""
-        from tunepipe.runs.progress_display import view
-
         return follow(self._look(run, patience_seconds=600.0), view())
 
     def cancel(self, run: ListedRun, **settings: Any) -> Cancellation:
@@ -136,10 +133,12 @@ class Places:
             from tunepipe.runs.kfp import host_runs
 
             return dict(host_runs.logs(self.host, run.name, step))
+        from tunepipe.runs.local import by_step
+
         text = (Path(run.name) / "log.txt").read_text(encoding="utf-8", errors="replace")
         if not step:
             return {"log.txt": text}
-        logs = kfp_log.by_step(text)
+        logs = by_step(text)
         if found := {name: log for name, log in logs.items() if step in name}:
             return found
         names = ", ".join(logs) or "no step yet"

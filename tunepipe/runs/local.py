@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +24,8 @@ from tunepipe.backends.local import backend
 from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import read_json, write_json
-from tunepipe.runs import kfp_log
 from tunepipe.runs.compile import pipeline_text
-from tunepipe.runs.progress_display import view
+from tunepipe.runs.status import View, view
 from tunepipe.stores import failures
 from tunepipe.stores.failures import Failure, find_failure
 from tunepipe.stores.generations import guarded, identity
@@ -45,6 +45,11 @@ _RESULTS = {
 }
 
 _KILLED = "it was killed; run again, and the work goes on where it stood"
+# What kfp.local logs.
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_BEGAN = re.compile(r"Executing task '(.+)'$")
+_ENDED = re.compile(r"Task '(.+)' finished with status (\w+)$")
+_METADATA = re.compile(r"(metadata=)\{.+\}(?= \)$)")
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -220,7 +225,7 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], lock: IO[str]) -> Non
     )
     shown = view()
     try:
-        failed = kfp_log.show(_log_lines(process, log), shown)
+        failed = show_log(_log_lines(process, log), shown)
     finally:
         shown.close()
     if failed:
@@ -241,8 +246,8 @@ def _log_lines(process: subprocess.Popen[str], file: Path) -> Iterator[str]:
         assert process.stdout
         try:
             for line in process.stdout:
-                if not kfp_log.progress_of(line):
-                    log.write(kfp_log.without_metadata(line))
+                if not progress_of(line):
+                    log.write(without_metadata(line))
                 yield line
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
@@ -274,3 +279,46 @@ def _collected(folder: Path) -> Iterator[tuple[str, str]]:
             shutil.copyfile(made, shown)
         if shown.exists():
             yield name, str(shown)
+
+
+def show_log(lines: Iterable[str], view: View) -> str:
+    """Show the steps of a log as it comes, and return the first that failed; "" if none has."""
+    failed = ""
+    for raw in lines:
+        line = _ANSI.sub("", raw.rstrip("\n"))
+        if event := progress_of(line):
+            view.progress(event)
+        elif began := _BEGAN.search(line):
+            view.began(began[1])
+        elif ended := _ENDED.search(line):
+            succeeded = ended[2] == "SUCCESS"
+            view.ended(ended[1], succeeded)
+            failed = failed or ("" if succeeded else ended[1])
+    return failed
+
+
+def by_step(text: str) -> dict[str, str]:
+    """Return what each step that began has logged, by its name, without colours."""
+    logs: dict[str, str] = {}
+    step = ""
+    for line in _ANSI.sub("", text).splitlines(keepends=True):
+        began, ended = _BEGAN.search(line), _ENDED.search(line)
+        step = began[1] if began else step
+        if step:
+            logs[step] = logs.get(step, "") + line
+        step = "" if ended else step
+    return logs
+
+
+def without_metadata(line: str) -> str:
+    """Leave out what an artifact holds: the labels of a confusion matrix are rows' texts."""
+    return _METADATA.sub(r"\1{…}", line)
+
+
+def progress_of(line: str) -> dict[str, Any]:
+    """Read a line that tunepipe.progress wrote; empty for any other line."""
+    event: dict[str, Any] = {}
+    if line.lstrip().startswith('{"stage":'):
+        with suppress(ValueError):
+            event = json.loads(line)
+    return event

@@ -16,7 +16,7 @@ from tunepipe.backends.palm.parameters import template_uri
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.cli import options
 from tunepipe.cli.commands.plan import measure, plan_dataset, show_plan
-from tunepipe.cli.commands.status import show_local_run, show_status
+from tunepipe.cli.commands.runs import show_local_run, show_status
 from tunepipe.cli.output import Output, agree
 from tunepipe.cli.run_options import LOCAL, RunOptions
 from tunepipe.errors import UsageError, dollars

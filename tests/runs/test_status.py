@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from tunepipe.runs.progress_display import Terminal, View
+from tunepipe.runs.status import Terminal, View
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tunepipe.runs.kfp_log import show, without_metadata
-from tunepipe.runs.progress_display import View
+from tunepipe.runs.local import show_log, without_metadata
+from tunepipe.runs.status import View
 
 GREEN, RED, RESET = "\x1b[92m", "\x1b[91m", "\x1b[0m"
 TRACEBACK = """\
@@ -41,7 +41,7 @@ def test_the_log_of_a_run_is_shown_step_by_step():
 10:11:13 - ERROR - Task \x1b[96m'split-dataset'\x1b[0m finished with status {RED}FAILURE{RESET}
 """
     shown = Recorder()
-    assert show(log.splitlines(keepends=True), shown) == "split-dataset"
+    assert show_log(log.splitlines(keepends=True), shown) == "split-dataset"
     assert shown.events == [
         "validate-jsonl",
         {"stage": "validate", "done": 1, "total": 2},
@@ -53,7 +53,7 @@ def test_the_log_of_a_run_is_shown_step_by_step():
 
 def test_a_row_that_looks_like_progress_is_none():
     shown = Recorder()
-    assert show(['{"input_text": "x"}', '{"stage": broken'], shown) == ""
+    assert show_log(['{"input_text": "x"}', '{"stage": broken'], shown) == ""
     assert shown.events == []
 
 
