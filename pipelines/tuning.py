@@ -130,10 +130,10 @@ def build_tuning_pipeline(
             code: What each step installs first: a wheel's URL with its hash, a requirement, a
                 wheelhouse's folder; empty if the image has tunepipe. See docs/deploying.md.
         """
-        step = Steps(locals())
+        step, row = Steps(locals()), find_backend(backend)
         notice = step.send_notice(job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
         with dsl.ExitHandler(notice) as steps:
-            prepared = _prepare(step, find_backend(backend), inlined=bool(tune_instead))
+            prepared = _prepare(step, row, inlined=bool(tune_instead))
             # A gate on an output called `Output`: kfp.local takes a condition on any other for
             # false, and calls the run a success.
             with dsl.If(prepared.outputs["Output"] == "changed"):
@@ -142,9 +142,9 @@ def build_tuning_pipeline(
                 split = step.split_dataset(
                     fingerprint=fingerprint, format=valid.outputs["format"], model=base_model
                 )
-                plan = _plan(step, prepared, valid, split, backend)
-                tuned = _tune(step, split, plan, backend, tune_instead)
-                asked = _evaluate(step, prepared, split, tuned, backend)
+                plan = _plan(step, prepared, valid, split, row)
+                tuned = _tune(step, split, plan, row, tune_instead)
+                asked = _evaluate(step, prepared, split, tuned, row)
                 compared = step.compare_models(
                     **asked,
                     **_SETTLED,
@@ -152,7 +152,7 @@ def build_tuning_pipeline(
                     settings=prepared.outputs["scoring"],
                 )
                 reports = {"problems": valid, "split": split, "plan": plan, "tuning": tuned}
-                _conclude(step, prepared, tuned, asked, compared, reports, backend)
+                _conclude(step, prepared, tuned, asked, compared, reports, row)
         if emails:
             _mail(emails, steps)
 
@@ -170,13 +170,13 @@ def _prepare(step: Steps, backend: Backend, *, inlined: bool) -> Any:
     )
 
 
-def _plan(step: Steps, prepared: Any, valid: Any, split: Any, backend: str) -> Any:
+def _plan(step: Steps, prepared: Any, valid: Any, split: Any, backend: Backend) -> Any:
     """Turn epochs into steps, and stop a run that would cost too much."""
     settled = {name: prepared.outputs[name] for name in ("scoring", "asking", "judging")}
     return step.compute_train_steps(
         **_SETTLED,
         **settled,
-        backend=backend,
+        backend=backend.name,
         model=step.parameters["base_model"],
         rows=split.outputs["train_rows"],
         eval=split.outputs["eval"],
@@ -185,23 +185,21 @@ def _plan(step: Steps, prepared: Any, valid: Any, split: Any, backend: str) -> A
     )
 
 
-def _tune(step: Steps, split: Any, plan: Any, backend: str, instead: Tune | None) -> Any:
+def _tune(step: Steps, split: Any, plan: Any, backend: Backend, instead: Tune | None) -> Any:
     """Add the step that tunes: in the cloud, on this machine, or what composes it instead."""
-    tune = (
-        partial(instead, step)
-        if instead
-        else getattr(step, f"tune_{find_backend(backend).identifier}")
-    )
+    tune = partial(instead, step) if instead else getattr(step, f"tune_{backend.identifier}")
     return tune(
         **{name: split.outputs[name] for name in ("train", "eval")},
         **{name: plan.outputs[name] for name in ("train_steps", "batch_size")},
     )
 
 
-def _evaluate(step: Steps, prepared: Any, split: Any, tuned: Any, backend: str) -> dict[str, Any]:
+def _evaluate(
+    step: Steps, prepared: Any, split: Any, tuned: Any, backend: Backend
+) -> dict[str, Any]:
     """Add the step that asks all models; return the predictions by the name of the model."""
-    row = find_backend(backend)
-    outputs = getattr(step, f"evaluate_{row.identifier if row.in_cloud else 'model'}")(
+    name = f"evaluate_{backend.identifier if backend.in_cloud else 'model'}"
+    outputs = getattr(step, name)(
         **_SETTLED,
         **{name: prepared.outputs[name] for name in ("champion", "first", "guard_fingerprint")},
         **{name: tuned.outputs[name] for name in ("model", "base")},
@@ -225,10 +223,10 @@ def _conclude(
     asked: dict[str, Any],
     compared: Any,
     reports: dict[str, Any],
-    backend: str,
+    backend: Backend,
 ) -> None:
     """Judge, report, promote what is better, and remember the data."""
-    in_cloud = find_backend(backend).in_cloud
+    job = dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER
     step.conclude_run(
         comparison=compared.outputs["comparison"],
         model=tuned.outputs["model"],
@@ -236,7 +234,7 @@ def _conclude(
         **{name: task.outputs[name] for name, task in reports.items()},
         **{name: prepared.outputs[name] for name in ("fingerprint", "judging")},
         # kfp.local does not know this placeholder.
-        pipeline_job=dsl.PIPELINE_JOB_RESOURCE_NAME_PLACEHOLDER if in_cloud else "",
+        pipeline_job=job if backend.in_cloud else "",
         job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
     )
 

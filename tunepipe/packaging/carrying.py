@@ -66,8 +66,15 @@ def _with_code(function: Callable[..., Any]) -> Any:
     source = command[-1]
     if families := getattr(function, "families", ()):
         source = _with_families(source, function.__name__, [family.__name__ for family in families])
-    command[-1] = _with_archive(source, archive(_contents(modules)))
-    command[:-1] = _with_exec(command[:-1])
+    # Our archive in the place of kfp's own, read as what it is.
+    packed = base64.b64encode(archive(_contents(modules))).decode("ascii")
+    name = "__KFP_EMBEDDED_ARCHIVE_B64"
+    source = _replaced(source, f"{name} = '[^']*'", f"{name} = '{packed}'")
+    command[-1] = _replaced(source, "mode='r:gz'", "mode='r:xz'")
+    # SIGTERM reaches the step itself where kfp's shells give way to it.
+    shells = _replaced("\0".join(command[:-1]), r'&& "\$0" "\$@"', '&& exec "$0" "$@"')
+    start = "_KFP_RUNTIME=true python3 -m"
+    command[:-1] = _replaced(shells, start, f"exec env {start}").split("\0")
     if (size := len(command[-1].encode())) > MAX_ARGUMENT_BYTES:
         raise LimitError(
             f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
@@ -78,16 +85,11 @@ def _with_code(function: Callable[..., Any]) -> Any:
     return made.component_spec
 
 
-def _with_exec(command: list[str]) -> list[str]:
-    """Give kfp's shells an `exec`, so that SIGTERM reaches the step itself."""
-    text = "\0".join(command)
-    text, outer = re.subn(r'&& "\$0" "\$@"', '&& exec "$0" "$@"', text)
-    text, inner = re.subn(
-        r"_KFP_RUNTIME=true python3 -m", "exec env _KFP_RUNTIME=true python3 -m", text
-    )
-    if (outer, inner) != (1, 1):
+def _replaced(text: str, pattern: str, replacement: str) -> str:
+    text, count = re.subn(pattern, lambda match: replacement, text)
+    if count != 1:
         raise RuntimeError("this kfp starts a step in another way; take the version in constraints")
-    return text.split("\0")
+    return text
 
 
 def _with_families(source: str, name: str, families: list[str]) -> str:
@@ -115,13 +117,3 @@ def _contents(modules: Mapping[str, Path]) -> dict[str, bytes]:
         text = path.read_text(encoding="utf-8")
         code[name] = (without_comments(text) if name.endswith(".toml") else text).encode()
     return code
-
-
-def _with_archive(source: str, packed: bytes) -> str:
-    """Put our archive in the place of kfp's own, and have it read as what it is."""
-    line = f"__KFP_EMBEDDED_ARCHIVE_B64 = '{base64.b64encode(packed).decode('ascii')}'"
-    source, archives = re.subn(r"__KFP_EMBEDDED_ARCHIVE_B64 = '[^']*'", line, source)
-    source, readers = re.subn(r"mode='r:gz'", "mode='r:xz'", source)
-    if (archives, readers) != (1, 1):
-        raise RuntimeError("this kfp embeds code in another way; take the version in constraints")
-    return source

@@ -68,10 +68,8 @@ def thin(
 
     component = dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)(function)
     spec = copy.deepcopy(component.component_spec)
-    spec.inputs = {
-        **(spec.inputs or {}),
-        "code": InputSpec("String", default="", optional=True, description=_CODE),
-    }
+    code = InputSpec("String", default="", optional=True, description=_CODE)
+    spec.inputs = {**(spec.inputs or {}), "code": code}
     if only is not None:
         spec.inputs = {
             name: port

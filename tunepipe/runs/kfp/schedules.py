@@ -104,7 +104,13 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
     """Start one run of a recurring run at once, unless one has not ended; return its id."""
     with host.client() as client:
         recurring = _named(client, host, name)
-        _require_none_under_way(client, host, recurring)
+        order = {"experiment_id": recurring.experiment_id, "sort_by": "created_at desc"}
+        for run in islice(pages(client.list_runs, "runs", **order), _NEWEST):
+            ours = run.recurring_run_id == recurring.recurring_run_id
+            by_hand = _BY_HAND.sub("", str(run.display_name)) == name
+            if (ours or by_hand) and str(run.state) in _UNDER_WAY:
+                status = f"tunepipe status {run.run_id} {host.options}"
+                raise still_running(f"{host.url}: {run.run_id}", status)
         with pipeline_file(_as_text(recurring.pipeline_spec)) as path:
             made = client.run_pipeline(
                 experiment_id=recurring.experiment_id,
@@ -148,16 +154,6 @@ def _shown(recurring: Any, now: datetime) -> ListedSchedule:
 def _cron_of(recurring: Any) -> str:
     schedule = recurring.trigger and recurring.trigger.cron_schedule
     return str(schedule.cron or "") if schedule else ""
-
-
-def _require_none_under_way(client: Any, host: KfpHost, recurring: Any) -> None:
-    order = {"experiment_id": recurring.experiment_id, "sort_by": "created_at desc"}
-    for run in islice(pages(client.list_runs, "runs", **order), _NEWEST):
-        ours = run.recurring_run_id == recurring.recurring_run_id
-        by_hand = _BY_HAND.sub("", str(run.display_name)) == recurring.display_name
-        if (ours or by_hand) and str(run.state) in _UNDER_WAY:
-            where = f"{host.url}: {run.run_id}"
-            raise still_running(where, f"tunepipe status {run.run_id} {host.options}")
 
 
 def _parameters(recurring: Any) -> dict[str, Any]:
