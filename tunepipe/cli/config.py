@@ -129,7 +129,6 @@ def _of_command(command: Any, own: Any, shared: Mapping[str, Any], place: str) -
 
 
 def _as_text(name: str, value: Any, *, several: bool) -> str | list[str]:
-    """Return a setting's value as the command line would give it."""
     values = value if isinstance(value, list) else [value]
     if isinstance(value, Mapping) or (isinstance(value, list) and not several):
         raise UsageError(f"{name} takes one value", where=FILE, fix=f"{name} = …")

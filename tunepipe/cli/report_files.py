@@ -83,7 +83,6 @@ def write_validation_report(report: Report, path: str) -> None:
 
 
 def _write(content: str | Mapping[str, Any], path: str) -> None:
-    """Write a text, or a JSON object, to a path or a URI."""
     with written(path) as copy, replacing(copy) as file:
         if isinstance(content, str):
             file.write(content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
     from tunepipe.runs.vertex_request import VertexRun
 
 LOCAL = "local"
-# Options that go to the pipeline, and to the job around it, as they are.
+# Options that go to the pipeline as they are.
 _PARAMETERS = (
     *("format", "eval_fraction", "eval_min", "eval_max", "group_by", "stratify_by"),
     *("learning_rate_multiplier", "seed", "task", "metric", "margin", "answers", "notify"),
 )
-_SURROUNDINGS = (
-    *("project", "region", "bucket", "service_account", "network", "encryption_key"),
-    *("image", "code", "wheelhouse", "persistent_resource"),
-)
+
 _JSON_PARAMETERS = ("tables", "options", "scoring")
 
 
@@ -158,15 +155,15 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         labels: Any = self.label
         if not isinstance(labels, Mapping):
             labels = dict(options.pair(text, "--label") for text in labels or ())
-        return VertexRun(
-            backend=model.backend,
-            parameters=parameters,
-            labels={name: str(value) for name, value in labels.items()},
-            pipeline=self.pipeline,
-            emails=tuple(self.email or ()),
-            accelerator=self.accelerator if is_local else "",
-            **{name: getattr(self, name) for name in _SURROUNDINGS},
-        )
+        changed: dict[str, Any] = {
+            "backend": model.backend,
+            "parameters": parameters,
+            "labels": {name: str(value) for name, value in labels.items()},
+            "emails": tuple(self.email or ()),
+            "accelerator": self.accelerator if is_local else "",
+        }
+        names = {each.name for each in fields(VertexRun)} & vars(self).keys()
+        return VertexRun(**{name: getattr(self, name) for name in names} | changed)
 
     def _find_model(self, catalog: Catalog, *, read_rows: bool) -> Model:
         format = dataset_format([self.dataset], self.format) if read_rows else ""

@@ -93,7 +93,6 @@ def _replaced(text: str, pattern: str, replacement: str) -> str:
 
 
 def _with_families(source: str, name: str, families: list[str]) -> str:
-    """Give the function in kfp's program the decorator that declares its shared ports."""
     ports, decorator = _FAMILIES
     head, definition, body = source.partition(f"def {name}(")
     imports = f"from {ports} import {', '.join(families)}\nfrom {decorator} import with_ports\n"

@@ -147,7 +147,6 @@ def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
 
 
 def _check(run: VertexRun) -> None:
-    """Refuse what Google, or a later step, would refuse."""
     # 1. Where it runs, and whom it tells.
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):

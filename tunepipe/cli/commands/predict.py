@@ -87,7 +87,6 @@ def predict(
 
 
 def _answer(texts: Sequence[str], ask: Callable[..., Iterable[Answer]], out: Output) -> None:
-    """Ask the texts, and print the answers in their order."""
     prompts = [
         Prompt(str(number), ({"role": "user", "content": text},))
         for number, text in enumerate(texts)

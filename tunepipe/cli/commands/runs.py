@@ -171,7 +171,6 @@ def _show_verdict(verdict: str, reason: str, results: Mapping[str, str], out: Ou
 
 
 def _next_step(status: RunStatus, on_host: str) -> str:
-    """Say what a person does after a look at a run."""
     run = f"{status.name} {on_host}".rstrip()
     if not status.over:
         return f"tunepipe status {run} --wait"

@@ -231,7 +231,6 @@ def _print_lines(context: typer.Context, name: str, when: Cron, out: Output) -> 
 
 
 def _change(action: str, name: str, where: options.CloudPlace, state: str, out: Output) -> None:
-    """Pause, resume or delete a schedule, wherever it is, and print its new state."""
     schedules, place = where.schedules()
     resource = schedules.change(place, name, action)
     out.result({"schedule": resource, "state": state})

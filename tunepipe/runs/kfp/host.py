@@ -211,7 +211,6 @@ def pipeline_name(item: Any) -> str:
 
 
 def _words(error: Any) -> str:
-    """Return the host's own message."""
     try:
         answer = json.loads(error.body)
     except (TypeError, ValueError):

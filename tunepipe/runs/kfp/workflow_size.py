@@ -110,7 +110,6 @@ def _tasks(
 def _nodes(
     task: Mapping[str, Any], component: Mapping[str, Any], executors: Mapping[str, Any]
 ) -> list[str]:
-    """Return the texts of the nodes that a task adds to the Workflow."""
     inputs = json.dumps(_text(task)) + json.dumps(_text(component))
     shell = "x" * _NODE_BYTES
     container = executors.get(component.get("executorLabel", ""), {}).get("container")
