@@ -7,10 +7,7 @@ from tunepipe.components.evaluation import compare_models, import_evaluation, ju
 from tunepipe.components.gemini import evaluate_gemini, tune_gemini
 from tunepipe.components.local import evaluate_model, tune_local
 from tunepipe.components.open_model import evaluate_open_model, tune_open_model
-from tunepipe.components.palm import (
-    evaluate_large_model,
-    tune_large_model,
-)
+from tunepipe.components.palm import evaluate_large_model, tune_large_model
 from tunepipe.components.palm import keep_template_model as keep_template_model
 from tunepipe.components.palm import prepare_template as prepare_template
 from tunepipe.components.planning import compute_train_steps
@@ -25,8 +22,7 @@ from tunepipe.components.validation import (
     validate_shard,
 )
 
-# Steps of the package's own pipelines. They carry no code and are of no use alone.
-STEPS = ("conclude_run", "keep_template_model", "prepare_run", "prepare_template")
+# Without the steps of the package's own pipelines, which carry no code and are of no use alone.
 __all__ = [
     "check_cloud",
     "compare_models",
