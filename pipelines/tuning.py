@@ -7,7 +7,7 @@ Whatever happens, the exit task tells people. Over data that the series has seen
 the last one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,25 +15,27 @@ from kfp import dsl
 
 from tunepipe.catalog.backends import Backend, find_backend
 from tunepipe.catalog.catalog import load_catalog
+from tunepipe.components import prepare_template
 from tunepipe.pipelines.steps import Steps
 
-Tune = Callable[..., Any]
 # What the first step has put into the settings that the later ones get from it.
 _SETTLED = dict.fromkeys(("task", "margin", "guard_margin", "max_output_tokens", "seed"))
 
 
 def build_tuning_pipeline(
     backend: str,
-    tune_instead: Tune | None = None,
+    *,
+    template: Any = None,
+    template_sha256: str = "",
     emails: Sequence[str] = (),
 ) -> Any:
     """Compose the tuning pipeline for one backend; every backend has the same steps and ports.
 
     Args:
         backend: A name of the table of backends.
-        tune_instead: Composes the tuning from other steps than the backend's own; it takes the
-            steps that carry no code and what the backend's step takes; its result has the same
-            outputs.
+        template: Google's template, loaded as a component: it then is a part of the pipeline, in
+            place of the step that launches it.
+        template_sha256: Of the template's bytes; it goes with the run.
         emails: Addresses that Vertex AI mails when a run ends; other hosts do not have that step.
 
     Returns:
@@ -133,7 +135,7 @@ def build_tuning_pipeline(
         step, row = Steps(locals()), find_backend(backend)
         notice = step.send_notice(job=dsl.PIPELINE_JOB_NAME_PLACEHOLDER)
         with dsl.ExitHandler(notice) as steps:
-            prepared = _prepare(step, row, inlined=bool(tune_instead))
+            prepared = _prepare(step, row, inlined=template is not None)
             # A gate on an output called `Output`: kfp.local takes a condition on any other for
             # false, and calls the run a success.
             with dsl.If(prepared.outputs["Output"] == "changed"):
@@ -143,7 +145,13 @@ def build_tuning_pipeline(
                     fingerprint=fingerprint, format=valid.outputs["format"], model=base_model
                 )
                 plan = _plan(step, prepared, valid, split, row)
-                tuned = _tune(step, split, plan, row, tune_instead)
+                tune = getattr(step, f"tune_{row.identifier}")
+                if template:
+                    tune = partial(_tune_by_template, step, template, template_sha256)
+                tuned = tune(
+                    **{name: split.outputs[name] for name in ("train", "eval")},
+                    **{name: plan.outputs[name] for name in ("train_steps", "batch_size")},
+                )
                 asked = _evaluate(step, prepared, split, tuned, row)
                 compared = step.compare_models(
                     **asked,
@@ -185,12 +193,27 @@ def _plan(step: Steps, prepared: Any, valid: Any, split: Any, backend: Backend) 
     )
 
 
-def _tune(step: Steps, split: Any, plan: Any, backend: Backend, instead: Tune | None) -> Any:
-    """Add the step that tunes: in the cloud, on this machine, or what composes it instead."""
-    tune = partial(instead, step) if instead else getattr(step, f"tune_{backend.identifier}")
-    return tune(
-        **{name: split.outputs[name] for name in ("train", "eval")},
-        **{name: plan.outputs[name] for name in ("train_steps", "batch_size")},
+def _tune_by_template(
+    step: Steps, template: Any, sha256: str, *, train_steps: Any, **inputs: Any
+) -> Any:
+    """Tune by Google's template; the task hands over the outputs of tune_large_model."""
+    checked = step.prepare_template(template_sha256=sha256, train_steps=train_steps, **inputs)
+    values = {
+        "project": step.parameters["project"],
+        "model_display_name": step.parameters["display_name"],
+        "large_model_reference": step.parameters["base_model"],
+        "train_steps": train_steps,
+        "learning_rate_multiplier": step.parameters["learning_rate_multiplier"],
+        **{name: checked.outputs[name] for name in prepare_template.component_spec.outputs},
+    }
+    # The template's interface has changed under one tag: what this one lacks is not passed.
+    declared = template.component_spec.inputs
+    tuned = template(**{name: value for name, value in values.items() if name in declared})
+    return step.keep_template_model(
+        model_resource_name=tuned.outputs["model_resource_name"],
+        endpoint_resource_name=tuned.outputs["endpoint_resource_name"],
+        train_steps=train_steps,
+        template_sha256=sha256,
     )
 
 

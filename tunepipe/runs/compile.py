@@ -106,14 +106,13 @@ def inlined_pipeline(template: Template) -> str:
     import yaml
     from kfp import components
 
-    from tunepipe.pipelines.template import tune_by_template
     from tunepipe.pipelines.tuning import build_tuning_pipeline
 
     try:
         check_depth(template.text)
         loaded = components.load_component_from_text(template.text)
-        tune = partial(tune_by_template, loaded, template.sha256)
-        text = compiled_text(build_tuning_pipeline("large-model", tune))
+        inlined = {"template": loaded, "template_sha256": template.sha256}
+        text = compiled_text(build_tuning_pipeline("large-model", **inlined))
     except (yaml.YAMLError, TypeError, ValueError, KeyError, AttributeError) as error:
         reason = error.found if isinstance(error, UsageError) else str(error)
         raise UsageError(
