@@ -64,8 +64,7 @@ def write_json(value: Any, path: str | os.PathLike[str]) -> None:
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read an object from a JSON file that an earlier step wrote."""
-    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return content
+    return dict(json.loads(Path(path).read_text(encoding="utf-8")))
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> UsageError:

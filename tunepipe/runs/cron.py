@@ -154,8 +154,7 @@ def _expand(cron: Cron) -> list[list[int | str]]:
             where="--cron",
             fix="write numbers, lists, ranges and steps",
         )
-    expanded: list[list[int | str]] = fields
-    return expanded
+    return list(fields)
 
 
 def _join(values: list[int | str]) -> str:

@@ -90,8 +90,7 @@ def list_runs(
     place, ours = clients.parent(project, region), "labels.tunepipe_backend:*"
     look = partial(pipeline_jobs.list_jobs, place, ours, limit=limit, also=also)
     with explained(place):
-        jobs: list[Any] = _retried(look, _BRIEFLY)
-    return jobs
+        return list(_retried(look, _BRIEFLY))
 
 
 def _jobs(request: JobRequest) -> pipeline_jobs.PipelineJobs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -94,6 +94,7 @@ def endpoints(
         older_than_hours (H): Delete only what is older.
         backend_options (location=REGION): Where tuning jobs ran too.
     """
+    from tunepipe.registry.tuning_endpoints import of_tuning_jobs
     from tunepipe.runs.vertex import list_runs
 
     options.require_values(project=project, region=region, bucket=bucket)
@@ -104,7 +105,11 @@ def endpoints(
     runs = list_runs(project, region, also=("runtime_config",))
     histories = _histories(bucket, runs)
     locations = _locations(region, options.pairs(backend_options, "--option"), runs)
-    deployments = _deployments(project, region, locations, prices_of_machines(catalog, region))
+    deployments = [
+        *of_template(project, region),
+        *(each for location in locations for each in of_tuning_jobs(project, location)),
+        *serving.deployments(project, region, prices_of_machines(catalog, region)),
+    ]
     price_usd = catalog.prices.endpoints.usd_per_hour
     uses = list(_uses(deployments, histories, price_usd))
     idle = [use for use in uses if use.role in ("idle", "checkpoint")]
@@ -145,21 +150,10 @@ def _locations(region: str, chosen: Mapping[str, Any], runs: Sequence[Any]) -> l
     return list(dict.fromkeys([region, *filter(None, named)]))
 
 
-def _deployments(
-    project: str, region: str, locations: Sequence[str], machines: Mapping[str, float | None]
-) -> Iterator[Deployment]:
-    from tunepipe.registry.tuning_endpoints import of_tuning_jobs
-
-    yield from of_template(project, region)
-    for location in locations:
-        yield from of_tuning_jobs(project, location)
-    yield from serving.deployments(project, region, machines)
-
-
 def _uses(
-    deployments: Iterable[Deployment], histories: list[list[Move]], price_usd: float | None
+    deployments: Sequence[Deployment], histories: list[list[Move]], price_usd: float | None
 ) -> Iterator[Use]:
-    now, deployments = datetime.now(UTC), list(deployments)
+    now = datetime.now(UTC)
     champions = {moves[-1].model for moves in histories if moves}
     # A rollback goes to the last model that is not the champion's.
     others = [
@@ -292,8 +286,7 @@ def undeploy(
     """
     require("vertex")
 
-    region = clients.region_of(endpoint)
-    _, project, *_ = endpoint.split("/")
+    project, region = clients.place_of(endpoint)
     prices = prices_of_machines(options.catalog(context, tables), region)
     deployed = {
         _plain(each.endpoint): each for each in serving.deployments(project, region, prices)

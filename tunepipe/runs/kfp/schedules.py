@@ -165,5 +165,4 @@ def _as_text(sent: Mapping[str, Any]) -> str:
     documents = [dict(sent)]
     if "pipeline_spec" in sent:
         documents = [sent["pipeline_spec"], sent["platform_spec"]]
-    text: str = yaml.safe_dump_all(documents)
-    return text
+    return str(yaml.safe_dump_all(documents))
