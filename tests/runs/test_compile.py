@@ -67,7 +67,7 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
 
     from tunepipe.components import evaluate_model
     from tunepipe.runs.compile import compiled_text, pipeline_text
-    from tunepipe.runs.pipeline_spec import read, with_accelerators
+    from tunepipe.runs.pipeline_spec import add_accelerators, read
 
     @dsl.pipeline(name="p")
     def by_kfp(model: dsl.Input[dsl.Model], eval: dsl.Input[dsl.Dataset]):
@@ -75,7 +75,8 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
         task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(2)
 
     (wanted,) = read(compiled_text(by_kfp))["deploymentSpec"]["executors"].values()
-    spec = with_accelerators(read(pipeline_text("local")), "nvidia.com/gpu:2")
+    spec = read(pipeline_text("local"))
+    add_accelerators(spec, "nvidia.com/gpu:2")
     asking = {
         name: executor["container"]["resources"]
         for name, executor in spec["deploymentSpec"]["executors"].items()
@@ -90,7 +91,7 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
 def test_what_no_cluster_offers_is_refused(accelerator):
     from tunepipe.errors import UsageError
     from tunepipe.runs.compile import pipeline_text
-    from tunepipe.runs.pipeline_spec import with_accelerators
+    from tunepipe.runs.pipeline_spec import add_accelerators
 
     with pytest.raises(UsageError, match="names no resource"):
-        with_accelerators(read(pipeline_text("local")), accelerator)
+        add_accelerators(read(pipeline_text("local")), accelerator)

@@ -13,7 +13,7 @@ from tunepipe.backends.palm.template import Template, read_template
 from tunepipe.catalog.backends import BACKENDS
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
-from tunepipe.runs.pipeline_spec import check_depth, rewrite, tasks, with_accelerators, with_image
+from tunepipe.runs.pipeline_spec import add_accelerators, check_depth, rewrite, set_image, tasks
 
 _REASON_CHARACTERS = 300
 _HEADER = re.compile(r"^# Template: (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
@@ -29,12 +29,12 @@ def render(image: str = "", *, accelerator: str = "", thin: bool = False) -> dic
     texts = dict(_unit_texts(thin or bool(image)))
     local = "pipelines/tune_local.yaml"
     if accelerator:
-        change = partial(with_accelerators, accelerator=accelerator)
-        texts[local] = rewrite(texts[local], change)
-    if not image:
-        return texts
-    change = partial(with_image, image=image)
-    return {path: rewrite(text, change) for path, text in texts.items()}
+        texts[local] = rewrite(texts[local], partial(add_accelerators, accelerator=accelerator))
+    if image:
+        texts = {
+            path: rewrite(text, partial(set_image, image=image)) for path, text in texts.items()
+        }
+    return texts
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,10 +27,11 @@ DEPTH_MAX = 100
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def rewrite(text: str, change: Callable[[Spec], Spec]) -> str:
+def rewrite(text: str, change: Callable[[Spec], None]) -> str:
     """Change a compiled pipeline or component under its header, laid out as kfp lays it out."""
     header = [line for line in text.splitlines() if line.startswith("#")]
-    return "\n".join([*header, yaml.dump(change(read(text)), sort_keys=True)])
+    change(spec := read(text))
+    return "\n".join([*header, yaml.dump(spec, sort_keys=True)])
 
 
 def read(text: str) -> Spec:
@@ -131,8 +131,8 @@ def thin_steps(spec: Mapping[str, Any]) -> dict[str, str]:
     return {str(arguments[3]): str(arguments[2]) for arguments in thin}
 
 
-def with_accelerators(spec: Spec, accelerator: str) -> Spec:
-    """Return a pipeline of the local backend whose steps that train and answer ask for GPUs.
+def add_accelerators(spec: Spec, accelerator: str) -> None:
+    """Have the steps of the local backend that train and answer ask for GPUs, in place.
 
     `accelerator` is RESOURCE:COUNT, such as nvidia.com/gpu:1, as the cluster's nodes offer it.
     """
@@ -143,20 +143,16 @@ def with_accelerators(spec: Spec, accelerator: str) -> Spec:
             where="accelerator",
             fix="RESOURCE:COUNT, such as nvidia.com/gpu:1",
         )
-    spec = copy.deepcopy(spec)
     request = {"type": resource, "count": count, "resourceType": resource, "resourceCount": count}
     for name in ON_ACCELERATORS:
         container = spec["deploymentSpec"]["executors"][name]["container"]
         container.setdefault("resources", {})["accelerator"] = dict(request)
-    return spec
 
 
-def with_image(spec: Spec, image: str) -> Spec:
-    """Return a pipeline whose steps without code run on an image; others stay on their own."""
-    spec = copy.deepcopy(spec)
+def set_image(spec: Spec, image: str) -> None:
+    """Have the steps without code run on an image, in place; others stay on their own."""
     for container in filter(_is_thin, containers(spec)):
         container["image"] = image
-    return spec
 
 
 def _is_thin(container: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from tunepipe.gcp.labels import KEY_CHARACTERS
 from tunepipe.notifications import webhook
 from tunepipe.runs.code import Code, cached_wheel, find_code, wheel_uri
 from tunepipe.runs.compile import check_template, pipeline_text, template_sha256
-from tunepipe.runs.pipeline_spec import check_parameters, read, read_pipeline, with_image
+from tunepipe.runs.pipeline_spec import check_parameters, read, read_pipeline, set_image
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import payer_label
 from tunepipe.stores.generations import guarded, identity
@@ -87,7 +87,9 @@ class VertexRun:
             spec = read_pipeline(text, f"--pipeline {self.pipeline}")
         else:
             spec = read(pipeline_text(self.backend, self.emails))
-        return with_image(spec, self.image) if self.image else spec
+        if self.image:
+            set_image(spec, self.image)
+        return spec
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def prepare(run: VertexRun, settings: KfpSettings) -> HostRequest:
     # waited out in the step, and what was refused stays refused.
     pipeline_spec.drop_retries(spec)
     if run.accelerator:
-        spec = pipeline_spec.with_accelerators(spec, run.accelerator)
+        pipeline_spec.add_accelerators(spec, run.accelerator)
     code: Mapping[str, str] = {}
     if "code" not in run.parameters and pipeline_spec.thin_steps(spec):
         if run.wheelhouse or not (run.image or run.code):
