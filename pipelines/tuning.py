@@ -3,8 +3,8 @@
 prepare -> validate -> split -> plan steps and cost -> tune -> evaluate all models -> compare
     -> conclude (judge, report, promote or keep)
 
-Whatever happens, the exit task tells people. Over data that the series has seen, the first step is
-the last one.
+Whatever happens, the exit task notifies people. Over data that the series has seen, the first step
+is the last one.
 """
 
 from collections.abc import Sequence

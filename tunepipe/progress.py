@@ -1,6 +1,6 @@
 """Progress reporting for pipeline steps.
 
-A step runs in a process of its own, so it tells by lines in a file: `TUNEPIPE_PROGRESS` names it,
+A step runs in a process of its own, so it reports by lines in a file: `TUNEPIPE_PROGRESS` names it,
 and each line is one JSON object. Without that file a plain line goes to standard error now and
 then, which is what a log of a remote step can show.
 """

@@ -15,7 +15,7 @@ from functools import cache
 def archive(contents: Mapping[str, bytes]) -> bytes:
     """Pack files, by their paths in it, into a tar.xz that depends on names and bytes alone.
 
-    xz, because it is an eighth smaller than gzip, and because gzip's bytes hang on which zlib a
+    xz, because it is an eighth smaller than gzip, and because gzip's bytes depend on which zlib a
     Python was built with.
     """
     packed = io.BytesIO()

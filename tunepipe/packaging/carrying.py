@@ -55,14 +55,14 @@ def _with_code(function: Callable[..., Any]) -> Any:
     third_party = third_party_of(modules)
     if hasattr(function, "families"):
         modules |= {name: file for name in _FAMILIES if (file := file_of(name))}
-    with tempfile.TemporaryDirectory() as nothing:
-        made = dsl.component(
+    with tempfile.TemporaryDirectory() as empty_folder:
+        component = dsl.component(
             base_image=BASE_IMAGE,
             packages_to_install=requirements(third_party),
-            embedded_artifact_path=nothing,
+            embedded_artifact_path=empty_folder,
         )(function)
-    describe_ports(made.component_spec)
-    command = made.component_spec.implementation.container.command
+    describe_ports(component.component_spec)
+    command = component.component_spec.implementation.container.command
     source = command[-1]
     if families := getattr(function, "families", ()):
         source = _with_families(source, function.__name__, [family.__name__ for family in families])
@@ -79,10 +79,10 @@ def _with_code(function: Callable[..., Any]) -> Any:
         raise LimitError(
             f"the compiled step takes {size:,} bytes, over the {MAX_ARGUMENT_BYTES:,} of one"
             " argument",
-            where=made.name,
+            where=component.name,
             fix="import fewer modules in its body, or split a module in two",
         )
-    return made.component_spec
+    return component.component_spec
 
 
 def _replaced(text: str, pattern: str, replacement: str) -> str:

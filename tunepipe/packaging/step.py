@@ -46,9 +46,9 @@ def requirements_of(
 
 def run_step(code: str, executor_input: str, module: str, function: str) -> None:
     """Run a component's body as kfp would, within its time, and keep why it failed."""
-    given = json.loads(executor_input)
-    output_file = given["outputs"]["outputFile"]
-    options = given["inputs"].get("parameterValues", {}).get("options") or {}
+    task = json.loads(executor_input)
+    output_file = task["outputs"]["outputFile"]
+    options = task["inputs"].get("parameterValues", {}).get("options") or {}
     with failure_kept(output_file), _time_limit(function):
         check_code(code)
         needed = requirements_of(module, function, options)

@@ -162,16 +162,16 @@ def _ending() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    taken = []
+    signals = []
     if threading.current_thread() is threading.main_thread():
         # What the caller ignores, as nohup does, stays ignored.
-        taken = [number for number in _ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
+        signals = [number for number in _ENDINGS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in signals:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in taken:
+        for number in signals:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -261,24 +261,23 @@ def _finished(run: LocalRun) -> LocalRun:
         (output,) = Path(run.folder).glob("steps/*/prepare-run/executor_output.json")
         values = read_json(output)["parameterValues"]
         return replace(run, state="succeeded", reason=str(values["unchanged_since"]))
-    said = read_json(results["comparison.json"])
-    return replace(
-        run, state="succeeded", verdict=said["verdict"], reason=said["reason"], results=results
-    )
+    comparison = read_json(results["comparison.json"])
+    decision = {name: comparison[name] for name in ("verdict", "reason")}
+    return replace(run, state="succeeded", results=results, **decision)
 
 
 def _collected(folder: Path) -> Iterator[tuple[str, str]]:
     """Put what a person opens at the top of the run's folder, under names that programs know."""
     (steps,) = (folder / "steps").iterdir()
-    for name, made_at in _RESULTS.items():
-        made, shown = steps / made_at, folder / name
-        shown.parent.mkdir(exist_ok=True)
-        if made.is_dir():
-            shown.symlink_to(made.relative_to(shown.parent), target_is_directory=True)
-        elif made.exists() and made.stat().st_size:
-            shutil.copyfile(made, shown)
-        if shown.exists():
-            yield name, str(shown)
+    for name, place in _RESULTS.items():
+        source, target = steps / place, folder / name
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            target.symlink_to(source.relative_to(target.parent), target_is_directory=True)
+        elif source.exists() and source.stat().st_size:
+            shutil.copyfile(source, target)
+        if target.exists():
+            yield name, str(target)
 
 
 def show_log(lines: Iterable[str], view: View) -> str:

@@ -149,7 +149,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
 
 
 def _check(run: VertexRun) -> None:
-    # 1. Where it runs, and whom it tells.
+    # 1. Where it runs, and whom it notifies.
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
             raise UsageError(

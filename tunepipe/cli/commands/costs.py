@@ -125,7 +125,7 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
                 tuning = uri.partition("/v1/")[2] or uri
             if "tuning" in task.outputs and task.outputs["tuning"].artifacts:
                 actual = _reported_cost(task.outputs["tuning"].artifacts[0].uri)
-    # A step that failed tells no output: its job may have been paid, or never made.
+    # A step that failed has no outputs: its job may have been paid, or never made.
     again = tuning in paid if tuning else not has_failed
     paid.add(tuning)
     estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None

@@ -113,25 +113,25 @@ def endpoints(
     price_usd = catalog.prices.endpoints.usd_per_hour
     uses = list(_uses(deployments, histories, price_usd))
     idle = [use for use in uses if use.role in ("idle", "checkpoint")]
-    doomed = [use for use in idle if clean_up and use.hours >= older_than_hours]
+    unused = [use for use in idle if clean_up and use.hours >= older_than_hours]
     days = max((use.hours for use in uses), default=0.0) / 24
     yearly = None if days < _MONTH_DAYS else round(len(uses) * 365 / days)
-    nothing = f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}"
-    out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"), empty=nothing)
+    empty = f"no tuning job of tunepipe has left an endpoint in {', '.join(locations)}"
+    out.table([use.row for use in uses], ("role", "age", "cost", "endpoint"), empty=empty)
     if uses:
         pace = "" if yearly is None else f"; at this pace {yearly:,} more in a year"
         counted = f"{plural(len(uses), 'endpoint')}, {len(idle)} idle; all count against the quota"
         out.line(f"{counted} of endpoints (its number: IAM & Admin > Quotas){pace}")
-    if doomed:
+    if unused:
         _require_over(runs)
-        agree(f"Delete {plural(len(doomed), 'idle endpoint')}?", yes, out)
-    for use in doomed:
+        agree(f"Delete {plural(len(unused), 'idle endpoint')}?", yes, out)
+    for use in unused:
         take_away(use.deployment)
         out.line(f"deleted {use.deployment.endpoint}")
     out.result(
         {
             "endpoints": [use.as_json() for use in uses],
-            "deleted": [use.deployment.endpoint for use in doomed],
+            "deleted": [use.deployment.endpoint for use in unused],
             "idle": len(idle),
             "added_in_a_year": yearly,
             "locations": locations,

@@ -66,7 +66,7 @@ def apply(
         if dry_run:
             return ("would replace" if old else "would create"), ""
         with pipeline_file(request.text) as path:
-            made = client.create_recurring_run(
+            recurring_run = client.create_recurring_run(
                 **host.settings_of_run(client),
                 job_name=name,
                 cron_expression=cron,
@@ -77,7 +77,7 @@ def apply(
             )
         for recurring in old:
             client.delete_recurring_run(recurring.recurring_run_id)
-    return ("replaced" if old else "created"), str(made.recurring_run_id)
+    return ("replaced" if old else "created"), str(recurring_run.recurring_run_id)
 
 
 def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
@@ -112,13 +112,13 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
                 status = f"tunepipe status {run.run_id} {host.options}"
                 raise still_running(f"{host.url}: {run.run_id}", status)
         with pipeline_file(_as_text(recurring.pipeline_spec)) as path:
-            made = client.run_pipeline(
+            run = client.run_pipeline(
                 experiment_id=recurring.experiment_id,
                 job_name=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
                 pipeline_package_path=path,
                 params=_parameters(recurring),
             )
-    return str(made.run_id)
+    return str(run.run_id)
 
 
 def _all(client: Any, host: KfpHost) -> Iterator[Any]:
