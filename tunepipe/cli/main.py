@@ -140,14 +140,10 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run_command(arguments: list[str]) -> int:
     """Run a command and return its exit code; every error, a defect too, is printed in one form."""
-    configured: dict[str, Any] = {}
+    as_json = config.asks_json({}, arguments)
     try:
-        configured = config.read()
-    except UsageError as error:
-        if not _asks_for_help(arguments):
-            return _report_error(error, config.asks_json({}, arguments))
-    as_json = config.asks_json(configured, arguments)
-    try:
+        configured = _read_settings(arguments)
+        as_json = config.asks_json(configured, arguments)
         return _invoke(arguments, configured)
     except TunepipeError as error:
         return _report_error(error, as_json)
@@ -175,6 +171,15 @@ def _report_error(error: TunepipeError, as_json: bool) -> int:
     except UsageError as unwritable:
         output.print_error(unwritable, as_json=False)
     return error.exit_code
+
+
+def _read_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    try:
+        return config.read()
+    except UsageError:
+        if not _asks_for_help(arguments):
+            raise
+        return {}
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
