@@ -14,9 +14,7 @@ import typer
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.cli import options
-from tunepipe.cli.inputs import STDIN, dataset_format, expanded, validated_files
 from tunepipe.cli.output import Output
-from tunepipe.data.formats import check_format
 from tunepipe.errors import DataError, TunepipeError, UsageError, dollars, plural
 from tunepipe.splitting.sampling import share
 from tunepipe.stores import storage
@@ -112,6 +110,8 @@ def measure(
     datasets: Sequence[str], format: str, model: str = "", catalog: Catalog | None = None
 ) -> Measured:
     """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it."""
+    from tunepipe.cli.inputs import STDIN, validated_files
+
     validated = partial(validated_files, datasets, format=format, max_problems=1, catalog=catalog)
     refusal: TunepipeError | None = None
     try:
@@ -181,12 +181,16 @@ def make_plan(
 
         check_metric(metric, "" if task == "auto" else task)
     if format != "auto":
+        from tunepipe.data.formats import check_format
+
         check_format(format)
     over = tables or {}
     catalog = load_catalog(over)
     size = Measured(rows or 0)
     if datasets:
         if backend and not model:
+            from tunepipe.cli.inputs import dataset_format
+
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
         size = measure(datasets, format, name, catalog)
@@ -261,6 +265,7 @@ def _references(datasets: Sequence[str], format: str) -> list[str]:
     """Read the first references of a dataset; none if a row is broken, which validation says."""
     if not datasets:
         return []
+    from tunepipe.cli.inputs import STDIN, expanded
     from tunepipe.data.rows import read_examples
 
     references: list[str] = []

@@ -210,10 +210,13 @@ def prepare_on_vertex(described: VertexRun, again: bool, out: Output) -> Checked
     plan = show_run_plan(described, described.region, out)
     contents = {"backend": described.backend, "plan": plan, "request": request.as_json()}
     find_earlier = partial(vertex.find_earlier, request)
-    cost = plan["estimated_cost_usd"]
-    price = "an amount that is not known" if cost is None else f"about {dollars(cost)}"
     submit = partial(vertex.submit, request)
-    return CheckedRun(contents, f"Spend {price}?", submit, find_earlier)
+    return CheckedRun(contents, f"Spend {_price(plan)}?", submit, find_earlier)
+
+
+def _price(plan: Mapping[str, Any]) -> str:
+    cost = plan["estimated_cost_usd"]
+    return "an amount that is not known" if cost is None else f"about {dollars(cost)}"
 
 
 def _prepare_on_host(host: KfpHost, described: VertexRun, out: Output) -> CheckedRun:
