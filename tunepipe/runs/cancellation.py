@@ -28,6 +28,7 @@ from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri,
 
 _POLL_SECONDS = 2.0
 _BRIEFLY_SECONDS = 60.0
+_ENDED = {"succeeded", "failed", "cancelled", "expired", "partially_succeeded"}
 
 
 @dataclass
@@ -45,15 +46,6 @@ class Cancellation:
     jobs: dict[str, str] = field(default_factory=dict)
     left: dict[str, list[str]] = field(default_factory=dict)
     in_doubt: bool = False
-
-    @property
-    def has_ended(self) -> bool:
-        """True if everything that was to be cancelled has ended."""
-        going_on = [name for name, state in self.jobs.items() if state not in _ENDED]
-        return self.run.over and not self.in_doubt and not set(going_on) - set(self.left)
-
-
-_ENDED = {"succeeded", "failed", "cancelled", "expired", "partially_succeeded"}
 
 
 def cancel(
@@ -79,9 +71,10 @@ def cancel(
         requested: set[str] = set()
         while True:
             ending = _look(name, str(job.runtime_config.gcs_output_directory), shared, requested)
-            if ending.has_ended:
+            line = _waiting_line(ending)
+            if not line:
                 return ending
-            if (line := _waiting_line(ending)) != shown:
+            if line != shown:
                 show(line)
                 shown = line
             if time.monotonic() > end:
@@ -139,6 +132,7 @@ def _reached(call: Callable[[], Any]) -> Any:
 
 
 def _waiting_line(ending: Cancellation) -> str:
+    """Say what has not ended of all that is to be cancelled; "" if everything has."""
     parts = [] if ending.run.over else [f"the run is {ending.run.state}"]
     parts += [
         f"{name} is {state}"
