@@ -70,12 +70,11 @@ def costs(
     unknown = sum(run.known_cost_usd is None for run in run_costs)
     runs_json = [asdict(run) for run in run_costs]
     out.result({"runs": runs_json, "total_usd": round(total, 4), "unknown": unknown})
-    if run_costs:
-        amounts = ((_usd(run.estimated_cost_usd), _usd(run.actual_cost_usd)) for run in run_costs)
-        rows = [
-            (run.created, run.state, *usd, run.run)
-            for run, usd in zip(run_costs, amounts, strict=True)
-        ]
+    rows = []
+    for run in run_costs:
+        amounts = map(_usd, (run.estimated_cost_usd, run.actual_cost_usd))
+        rows.append((run.created, run.state, *amounts, run.run))
+    if rows:
         out.table(rows, ("began", "state", "estimated", "actual USD", "run"))
     aside = f", and {unknown} whose price is not known" if unknown else ""
     out.line(f"{plural(len(run_costs), 'run')}: about {dollars(total)}{aside}", "bold")
