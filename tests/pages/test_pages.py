@@ -146,8 +146,8 @@ def opened(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
     assert set(asked) == {pages[name].as_uri() for name in tabs}
 
 
-def shown_rows(page: Any) -> int:
-    return int(page.locator("li.row:visible").count())
+def await_rows(page: Any, count: int) -> None:
+    playwright.expect(page.locator("li.row:visible")).to_have_count(count)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -173,11 +173,11 @@ def test_the_search_and_the_filter_narrow_the_rows(opened):
     page = opened("report")
     facts = sample_facts()
     status = page.get_by_role("status")
-    assert status.inner_text() == "96 of 96 rows"
+    playwright.expect(status).to_have_text("96 of 96 rows")
     page.get_by_role("radio", name="worse").check()
     broken = sum(row["flip"] == "broken" for row in facts["rows"])
-    assert status.inner_text() == f"{broken} of 96 rows"
-    assert shown_rows(page) == broken
+    playwright.expect(status).to_have_text(f"{broken} of 96 rows")
+    await_rows(page, broken)
     page.get_by_role("radio", name="all", exact=True).check()
     wanted = next(row for row in facts["rows"] if not row["input"].isascii())
     page.get_by_role("searchbox").fill(wanted["input"].upper())
@@ -209,9 +209,9 @@ def test_everything_can_be_read_without_script(browser, pages):
     assert page.get_by_role("searchbox").count() == 0
     assert page.locator("li.row").count() == len(rows)
     others = sum(not row["flip"] and row["tuned"] is not None for row in rows)
-    assert shown_rows(page) == len(rows) - others
+    await_rows(page, len(rows) - others)
     page.get_by_role("heading", name="All other rows").click()
-    assert shown_rows(page) == len(rows)
+    await_rows(page, len(rows))
     page.close()
 
 
@@ -246,8 +246,8 @@ def test_the_keyboard_reaches_every_control_and_the_focus_shows(opened):
     page.get_by_role("searchbox").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("radio", name="worse").is_checked()
-    assert shown_rows(page) == sum(row["flip"] == "broken" for row in sample_facts()["rows"])
+    playwright.expect(page.get_by_role("radio", name="worse")).to_be_checked()
+    await_rows(page, sum(row["flip"] == "broken" for row in sample_facts()["rows"]))
     page.get_by_role("radio", name="all", exact=True).check()
 
 
@@ -282,15 +282,18 @@ def test_tables_are_sorted_by_click_and_by_keyboard(opened):
     before = values()
     assert before != sorted(before, reverse=True)
     head.click()
+    playwright.expect(head).to_have_attribute("aria-sort", "descending")
     assert values() == sorted(before, reverse=True)
-    assert head.get_attribute("aria-sort") == "descending"
     head.focus()
     page.keyboard.press("Enter")
+    playwright.expect(head).to_have_attribute("aria-sort", "ascending")
     assert values() == sorted(before)
     page.keyboard.press("Space")
+    playwright.expect(head).to_have_attribute("aria-sort", "descending")
     assert values() == sorted(before, reverse=True)
     name = table.locator("thead th").first
     name.press("Enter")
+    playwright.expect(name).to_have_attribute("aria-sort", re.compile("ending"))
     names = table.locator("tbody th").all_inner_texts()
     assert names == sorted(names, reverse=True)
     assert head.get_attribute("aria-sort") is None
