@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ class Execution:
                 stdout=log,
                 stderr=log,
                 cwd=_REPOSITORY,
+                start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(_REPOSITORY)},
             )
 
@@ -66,8 +68,9 @@ class Execution:
 
     def stop(self) -> None:
         """End the run, with what it has started."""
-        self.process.terminate()
-        self.process.wait(10)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def _time(seconds: float) -> str:
