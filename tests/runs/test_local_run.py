@@ -207,10 +207,12 @@ def test_a_killed_run_goes_on_and_two_at_once_are_one(
     )
     command = [sys.executable, "-c", code, json.dumps(parameters), str(runs)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        until(lambda: list(runs.glob("work/*/checkpoints-*")))
-        with pytest.raises(UsageError, match="under way"):
-            local.run_local(parameters, runs_folder=runs)
-        os.kill(process.pid, signal.SIGKILL)
+        try:
+            until(lambda: list(runs.glob("work/*/checkpoints-*")))
+            with pytest.raises(UsageError, match="under way"):
+                local.run_local(parameters, runs_folder=runs)
+        finally:
+            process.kill()
     kill_steps(runs)
     monkeypatch.delenv("PYTHONPATH")
     run = local.run_local(parameters, runs_folder=runs)

@@ -124,9 +124,11 @@ def test_a_killed_tuning_goes_on_from_an_object_store(s3, tmp_path: Path) -> Non
 
     command = [sys.executable, "-c", TUNE]
     with subprocess.Popen([*command, folders[0], BUCKET_S3, "30"]) as process:
-        until(lambda: is_kept() or process.poll() is not None)
-        assert process.poll() is None
-        process.kill()
+        try:
+            until(lambda: is_kept() or process.poll() is not None)
+            assert process.poll() is None
+        finally:
+            process.kill()
     assert not (folders[0] / "tuning").exists()
     subprocess.run([*command, folders[1], BUCKET_S3, "none"], check=True)
     statistics = json.loads((folders[1] / "tuning").read_text())["statistics"]

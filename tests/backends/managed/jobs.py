@@ -15,9 +15,12 @@ QUICK = {
     "poll_seconds": 0.1,
     "pause_seconds": 0.05,
     "first_job_seconds": 0.1,
-    "settle_seconds": 0.3,
-    "lease_seconds": 4.0,
+    # A run that is slow, and not killed, loses no claim to another.
+    "settle_seconds": 120.0,
+    "lease_seconds": 120.0,
 }
+# For a run that is alone: what an attempt that was killed has claimed is soon believed given up.
+ALONE = {"settle_seconds": 0.3, "lease_seconds": 4.0}
 
 
 def pairs(count: int) -> list[dict[str, Any]]:
