@@ -28,8 +28,7 @@ ARGUMENT_BYTES = 131_071
 _FIXED_BYTES = 15_000
 # Names, times, states and the like of one node, and the launcher's own arguments.
 _NODE_BYTES, _LAUNCHER_BYTES = 800, 900
-# A port's name, and the usual length of a value or of an artifact's URI, quoted as JSON in JSON.
-_PORT_BYTES = {"parameters": 95, "artifacts": 430}
+
 _NODES_OF_RETRY = 2
 
 
@@ -116,12 +115,25 @@ def _nodes(
     if not container:  # a condition, a loop or an importer: a driver and its DAG
         return [inputs + shell, shell] * _NODES_OF_RETRY
     code = json.dumps(_text(container))
-    # The launcher gets the ports as JSON, and the step's own arguments repeat them.
-    ports = [component.get(f"{side}Definitions", {}) for side in ("input", "output")]
-    received = sum(
-        _PORT_BYTES[kind] * len(side.get(kind, {})) for side in ports for kind in _PORT_BYTES
+    # The launcher gets the inputs as JSON, and the step's own arguments repeat them; values have
+    # common lengths.
+    inputs_of, outputs_of = (
+        component.get(f"{side}Definitions", {}) for side in ("input", "output")
     )
-    arguments = [*container.get("command", ()), *container.get("args", ()), "x" * 2 * received]
+    artifact = {"artifacts": [{"name": "a" * 40, "uri": "u" * 220, "metadata": {}}]}
+    names = [*inputs_of.get("artifacts", {}), *outputs_of.get("artifacts", {})]
+    received = {
+        "inputs": {
+            "parameterValues": dict.fromkeys(inputs_of.get("parameters", {}), "v" * 45),
+            "artifacts": dict.fromkeys(names, artifact),
+        },
+        "outputs": {
+            name: {"outputFile": f"/tmp/kfp/outputs/{name}"}  # noqa: S108 - a text's length
+            for name in outputs_of.get("parameters", {})
+        },
+    }
+    twice = [json.dumps(_text(received))] * 2
+    arguments = [*container.get("command", ()), *container.get("args", ()), *twice]
     patch = json.dumps(_text([*arguments, _text(component)])) + "x" * _LAUNCHER_BYTES
     return [inputs + code + patch + shell, patch + shell, patch + shell] * _NODES_OF_RETRY
 
