@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.local import backend
+from tunepipe.backends.local import backend, tiny_model
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, UsageError
 
@@ -249,6 +249,15 @@ def test_a_file_that_is_not_there_is_named(data, tmp_path):
 def test_rows_without_a_held_out_set_train_too(data, tmp_path):
     found = run(request((data[0], "")), tmp_path)
     assert found.statistics["final_loss"] < found.statistics["untrained_loss"]
+
+
+def test_the_curve_has_every_evaluation_between_its_reports(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_model, "_REPORTS", 2)
+    asked = request(data, train_steps=6, batch_size=8, options={"evaluate_every": 2})
+    curve = run(asked, tmp_path).statistics["loss_curve"]
+    assert [(step, evaluation is not None) for step, _, evaluation in curve] == [
+        (0, True), (2, True), (3, False), (4, True), (6, True),
+    ]  # fmt: skip
 
 
 def test_nothing_is_printed(data, tmp_path, capfd):
