@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from tunepipe.decoding import whole
 
@@ -87,7 +87,7 @@ class Slice(Struct, frozen=True, kw_only=True):
     """The rows that agree in one field, or that have one field of a JSON answer.
 
     `p_adjusted` is the comparison's p-value after Holm's correction over all slices, from which
-    `verdict` follows. A loss in a slice that the user declared stops a promotion.
+    both verdicts follow. A loss in a slice that the user declared stops a promotion.
     """
 
     field: str = ""
@@ -101,9 +101,9 @@ class Slice(Struct, frozen=True, kw_only=True):
     verdict: str = UNDECIDED
 
     def __post_init__(self) -> None:
-        shown = self.comparison and self.p_adjusted <= 1 - CONFIDENCE
-        verdict = self.comparison.verdict if self.comparison and shown else UNDECIDED
-        force_setattr(self, "verdict", verdict)
+        if self.comparison and self.p_adjusted > 1 - CONFIDENCE:
+            force_setattr(self, "comparison", replace(self.comparison, verdict=UNDECIDED))
+        force_setattr(self, "verdict", self.comparison.verdict if self.comparison else UNDECIDED)
 
     @property
     def name(self) -> str:
