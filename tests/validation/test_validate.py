@@ -71,6 +71,13 @@ def test_a_repeated_key_is_named_where_it_reads_like_a_field(tmp_path, key, name
     assert problem.message == f"{named} occurs twice in an object"
 
 
+@pytest.mark.parametrize("line", [b'{"a": {"b": 1,}, "c": 2}', b'{"a": [1 , ], "c": 2}'])
+def test_a_comma_before_a_bracket_is_named_wherever_it_stands(tmp_path, line):
+    report = validate([write(tmp_path / "rows.jsonl", *defects.sound_lines("palm"), line)])
+    (problem,) = report.problems
+    assert problem.message.startswith("a comma before a closing bracket, character 1")
+
+
 def test_statistics_are_those_of_the_sound_rows(tmp_path):
     rows = [(("ab" * n)[:n], "yes" if n % 4 else "no") for n in range(1, 101)]
     rows += [("これは日本語です", "yes"), ("", "yes")]
