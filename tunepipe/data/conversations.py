@@ -215,12 +215,12 @@ def _is_text(part: Any) -> bool:
 
 def parse(row: Mapping[str, Any], format: str) -> Conversation:
     """Read a row whose fields have the types of its format, or raise RowError."""
-    source = _Source(row, [], set())
+    source = _Source(row)
     if not _BINDING.isdisjoint(row):
         binding = sorted(_BINDING & row.keys())
         source.bound.append(f"it sets {', '.join(binding)}")
     try:
-        turns, rejected = _FORMATS[check_format(format)].read(source)
+        turns = _FORMATS[check_format(format)].read(source)
     except RowError:
         raise
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
@@ -234,6 +234,7 @@ def parse(row: Mapping[str, Any], format: str) -> Conversation:
         if not first.is_text:
             source.bound.append("a turn has several parts, or one that is not text")
     merged = _checked(turns)
+    rejected = source.rejected
     if rejected and (rejected.role != "assistant" or _has_no_text(rejected)):
         raise RowError("the rejected answer is not the assistant's, or has no text")
     if len(merged) < len(turns):
@@ -347,26 +348,25 @@ def _has_no_text(turn: Turn) -> bool:
     return all("text" in part and is_blank(part["text"]) for part in turn.parts)
 
 
-class _Source(NamedTuple):
-    """A row that is read, and what a conversion leaves out of it or cannot carry."""
+@dataclass
+class _Source:
+    """A row, and what reading it finds: what a conversion leaves out, or cannot carry."""
 
     row: Mapping[str, Any]
-    bound: list[str]
-    dropped: set[str]
-
-
-_Read = tuple[list[Turn], Turn | None]
+    bound: list[str] = field(default_factory=list)
+    dropped: set[str] = field(default_factory=set)
+    rejected: Turn | None = None
 
 
 def _pair(given: str, wanted: str) -> _Format:
     """Return how rows of an input and an output are read and written."""
 
-    def read(source: _Source) -> _Read:
+    def read(source: _Source) -> list[Turn]:
         question, answer = source.row[given], source.row[wanted]
         if isinstance(question, list):
             messages = [*numbered(question, given), *numbered(answer, wanted)]
-            return openai_messages.read(messages, source.bound), None
-        return [just_text("user", question, given), just_text("assistant", answer, wanted)], None
+            return openai_messages.read(messages, source.bound)
+        return [just_text("user", question, given), just_text("assistant", answer, wanted)]
 
     def write(conversation: Conversation) -> Row:
         if conversation.system:
@@ -379,7 +379,7 @@ def _pair(given: str, wanted: str) -> _Format:
     return _Format(read, write, {given, wanted})
 
 
-def _read_palm_chat(source: _Source) -> _Read:
+def _read_palm_chat(source: _Source) -> list[Turn]:
     context = text(source.row.get("context", ""))
     turns = [] if is_blank(context) else [just_text("system", context, "context")]
     for path, message in numbered(source.row["messages"], "messages"):
@@ -387,7 +387,7 @@ def _read_palm_chat(source: _Source) -> _Read:
         if role not in ("user", "assistant"):
             raise RowError("an author is neither the user nor the assistant", "unknown-role", path)
         turns.append(just_text(role, message["content"], path))
-    return turns, None
+    return turns
 
 
 def _write_palm_chat(conversation: Conversation) -> Row:
@@ -397,8 +397,8 @@ def _write_palm_chat(conversation: Conversation) -> Row:
     return ({"context": conversation.system} if conversation.system else {}) | {"messages": turns}
 
 
-def _read_messages(source: _Source) -> _Read:
-    return openai_messages.read(numbered(source.row["messages"], "messages"), source.bound), None
+def _read_messages(source: _Source) -> list[Turn]:
+    return openai_messages.read(numbered(source.row["messages"], "messages"), source.bound)
 
 
 def _write_messages(conversation: Conversation) -> Row:
@@ -408,12 +408,12 @@ def _write_messages(conversation: Conversation) -> Row:
     return row | ({"tools": tools} if tools else {})
 
 
-def _read_gemini(source: _Source) -> _Read:
+def _read_gemini(source: _Source) -> list[Turn]:
     system = source.row.get("systemInstruction") or source.row.get("system_instruction")
     turns = [Turn("system", _read_parts(system["parts"], source))] if system else []
     for path, content in numbered(source.row["contents"], "contents"):
         turns.append(_read_content(content, path, source))
-    return turns, None
+    return turns
 
 
 def _read_content(content: Mapping[str, Any], path: str, source: _Source) -> Turn:
@@ -470,7 +470,7 @@ def _contents(turns: Iterable[Turn]) -> list[Row]:
     return [{"role": roles[turn.role], "parts": list(turn.parts)} for turn in turns]
 
 
-def _read_preference(source: _Source) -> _Read:
+def _read_preference(source: _Source) -> list[Turn]:
     row = source.row
     if "completions" not in row:
         if len(row["preferred_output"]) != 1 or len(row["non_preferred_output"]) != 1:
@@ -479,8 +479,9 @@ def _read_preference(source: _Source) -> _Read:
         other = ("non_preferred_output", row["non_preferred_output"][0])
         messages = [*numbered(row["input"]["messages"], "input.messages"), answer]
         turns = openai_messages.read(messages, source.bound)
-        return turns, openai_messages.read([other], source.bound)[0]
-    answers = [completion for _, completion in numbered(row["completions"], "completions")]
+        (source.rejected,) = openai_messages.read([other], source.bound)
+        return turns
+    answers = list(row["completions"])
     if any(isinstance(completion["score"], bool) for completion in answers):
         raise RowError("a score is not a number")
     if len(answers) != 2 or float(answers[0]["score"]) == float(answers[1]["score"]):
@@ -493,7 +494,8 @@ def _read_preference(source: _Source) -> _Read:
     )
     if any("functionResponse" in part for answer in (worse, better) for part in answer.parts):
         raise RowError("a function's response is in an answer of the model", "role-order")
-    return [*_read_gemini(source)[0], better], worse
+    source.rejected = worse
+    return [*_read_gemini(source), better]
 
 
 def _write_preference(conversation: Conversation) -> Row:
@@ -506,12 +508,12 @@ def _write_preference(conversation: Conversation) -> Row:
 
 
 class _Format(NamedTuple):
-    """How rows of a format are read, as turns and the rejected answer, and written.
+    """How rows of a format are read and written.
 
     A conversion reads these fields of a row; all others are left out.
     """
 
-    read: Callable[[_Source], _Read]
+    read: Callable[[_Source], list[Turn]]
     write: Callable[[Conversation], Row]
     fields: set[str]
 

@@ -14,6 +14,7 @@ from tunepipe.data.source import Opener, Source
 from tunepipe.errors import DataError, TunepipeError
 from tunepipe.validation.content_checks import bytes_limit
 from tunepipe.validation.problems import Problem
+from tunepipe.validation.statistics import hashes
 
 # Returns a file's size in bytes, or None if the file does not exist.
 SizeOf = Callable[[str], int | None]
@@ -55,13 +56,7 @@ def check_files(
         while batch := list(islice(uses, _LOOKED_UP_AT_ONCE)):
             for (path, line, file), problem in zip(batch, threads.map(look_up, batch), strict=True):
                 if problem:
-                    yield _hash(file.uri), replace(problem, line=line, path=path)
-
-
-def _hash(uri: str) -> int:
-    import xxhash
-
-    return int(xxhash.xxh3_64_intdigest(uri.encode()))
+                    yield hashes([file.uri])[0], replace(problem, line=line, path=path)
 
 
 def _first_uses(paths: Iterable[str], opener: Opener) -> Iterator[_Use]:
@@ -80,6 +75,7 @@ def _first_uses(paths: Iterable[str], opener: Opener) -> Iterator[_Use]:
             except (DataError, TypeError, AttributeError):
                 continue  # the row has an error of its own
             for file in files:
-                if file.uri.startswith("gs://") and _hash(file.uri) not in seen:
-                    seen.add(_hash(file.uri))
+                is_object = file.uri.startswith("gs://")
+                if is_object and (value := hashes([file.uri])[0]) not in seen:
+                    seen.add(value)
                     yield path, line, file

@@ -19,9 +19,9 @@ from tunepipe.validation.duplicates import RepeatFinder
 from tunepipe.validation.report import Report, Scanned, conclude
 from tunepipe.validation.statistics import Tally
 
-MAGIC = b"tunepipe-validation-2\n"
-# Of a run of lines: file, first line, lines, whether they are compared with.
-RUN = struct.Struct("<QQQ?")
+MAGIC = b"tunepipe-validation-3\n"
+# Of a run of lines: file, first line, lines.
+RUN = struct.Struct("<QQQ")
 # The last: the length of what else was counted.
 END = struct.Struct("<Q")
 
@@ -55,7 +55,6 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
             _add_runs(file, end, whole, repeats)
         whole.tally.merge(scanned.tally)
         whole.files += scanned.files
-        whole.others += scanned.others
         whole.unread |= scanned.unread
         for uri, problem in scanned.file_problems.items():
             whole.file_problems.setdefault(uri, problem)
@@ -65,10 +64,9 @@ def merge(parts: Iterable[str | os.PathLike[str]]) -> Report:
 def _add_runs(file: BinaryIO, end: int, whole: Scanned, repeats: RepeatFinder) -> None:
     file.seek(len(MAGIC))
     while file.tell() < end:
-        number, line, lines, against = RUN.unpack(file.read(RUN.size))
+        number, line, lines = RUN.unpack(file.read(RUN.size))
         inputs, outputs = file.read(8 * lines), file.read(8 * lines)
-        before = len(whole.others if against else whole.files)
-        repeats.add(before + number, line, inputs, outputs, against)
+        repeats.add(len(whole.files) + number, line, inputs, outputs)
 
 
 def _facts(file: BinaryIO, path: Path) -> tuple[Scanned, int]:

@@ -9,6 +9,7 @@ A signature takes 128 bytes a row, in an unnamed file; 16 more bytes a row stay 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,8 +99,6 @@ class NearDuplicates:
         return Repeats({"near-duplicate": len(found)} if len(found) else {}, first)
 
     def _place(self, row: int) -> tuple[int, int]:
-        from bisect import bisect_right
-
         start, file, line = self._starts[bisect_right(self._starts, (row, 1 << 62, 0)) - 1]
         return file, line + row - start
 

@@ -23,21 +23,20 @@ def write_part(
     part: str | os.PathLike[str],
     *,
     format: str,
-    against: Path | Iterable[Path] = (),
     **settings: Any,
 ) -> None:
     """Check some files of a dataset and write down what was found: 16 bytes a line and more.
 
-    The `format` "auto" looks at these files only, and parts must agree. Files to compare with
-    (`against`) need be given to one part only. Settings are the rest of ValidationSettings.
+    The `format` "auto" looks at these files only, and parts must agree. Settings are the rest of
+    ValidationSettings.
     """
     with replacing(part, "wb") as file:
         file.write(MAGIC)
 
-        def keep(number: int, line: int, examined: Examined, against: bool) -> None:
+        def keep(number: int, line: int, examined: Examined, _: bool) -> None:
             inputs, outputs = examined.inputs, examined.outputs
-            file.write(RUN.pack(number, line, len(inputs) // 8, against) + inputs + outputs)
+            file.write(RUN.pack(number, line, len(inputs) // 8) + inputs + outputs)
 
-        scanned = scan(paths, against, ValidationSettings(format=format, **settings), keep)
+        scanned = scan(paths, (), ValidationSettings(format=format, **settings), keep)
         facts = msgspec.msgpack.encode(scanned)
         file.write(facts + END.pack(len(facts)))
