@@ -25,6 +25,7 @@ from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 
 _SHAPE = '{"id": "…", "input": "…", "reference": "…", "prediction": "…"}'
+_FIX = f"write {_SHAPE}"
 _TEXTS = ("id", "input", "reference", "prediction", "error", "group", "hash")
 _NUMBERS = ("answer", "seconds", "input_tokens", "output_tokens")
 # A longer text is content, and names no slice.
@@ -138,14 +139,12 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
         raise UsageError(message, where=where, fix=fix or "save the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise UsageError(
-            f"the line is not JSON ({reason})", where=where, fix=f"write {_SHAPE}"
-        ) from None
+        raise UsageError(f"the line is not JSON ({reason})", where=where, fix=_FIX) from None
     if not isinstance(fields, dict):
-        raise UsageError("the line is not a JSON object", where=where, fix=f"write {_SHAPE}")
+        raise UsageError("the line is not a JSON object", where=where, fix=_FIX)
     for name in ("id", "reference", "prediction"):
         if name not in fields:
-            raise UsageError(f"the field {name} is missing", where=where, fix=f"write {_SHAPE}")
+            raise UsageError(f"the field {name} is missing", where=where, fix=_FIX)
     known: dict[str, Any] = {"input": ""}
     others: dict[str, Any] = {}
     for name, value in fields.items():
@@ -170,9 +169,8 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
 
 def _number(name: str, value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e15:
-        raise UsageError(
-            f"the field {name} is not a number of 0 or more", where=where, fix="write a number"
-        )
+        found = f"the field {name} is not a number of 0 or more"
+        raise UsageError(found, where=where, fix="write a number")
     return int(value) if name == "answer" else value
 
 

@@ -43,26 +43,20 @@ _HEADER = re.compile(r'"?[\w .()/#%-]+"?(?:([,;\t|])"?[\w .()/#%-]*"?)+')
 NAMED_DELIMITER = re.compile(r"(?i)sep=(.)\s*")
 
 
-class FileProblem(NamedTuple):
-    """Why a file is not what a service reads: a code of validation, the reason, and a remedy."""
-
-    code: str
-    message: str
-    fix: str
-
-
 class FileKind(NamedTuple):
     """The kind of a file, from its first bytes.
 
     The name is "rows" (JSONL), "array" (one JSON value over the whole file), "table" (separated
     values by the `delimiter`), "parquet", "excel", "old-excel", or "" for what cannot be read. The
-    `problem` is why it cannot be read as JSONL.
+    `problem` is why it cannot be read as JSONL, with its fix and its code of validation.
     """
 
     name: str
+    problem: str = ""
+    fix: str = ""
+    code: str = "not-jsonl"
     encoding: str = "utf-8"
     delimiter: str = ""
-    problem: FileProblem | None = None
 
 
 # Whole lines, the file's last perhaps without its newline; or the length of one too long to keep.
@@ -150,7 +144,7 @@ class Source:
         """Refuse a file that is not JSONL, with the words that `tunepipe validate` uses."""
         if self.kind.problem:
             self.close()
-            raise error(self.kind.problem.message, where=self.path, fix=self.kind.problem.fix)
+            raise error(self.kind.problem, where=self.path, fix=self.kind.fix)
 
     def format(self) -> str:
         """Return the format that most of the first rows have, of equals the first; else ""."""
@@ -268,32 +262,28 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
     raise DataError(found, where=where, fix=fix)
 
 
-def _other(name: str, what: str, fix: str, code: str = "not-jsonl") -> FileKind:
-    return FileKind(name, problem=FileProblem(code, what, fix))
-
-
 # What a file is by the bytes that it begins with.
 _BY_MAGIC = {
-    b"version https://git-lfs": _other(
+    b"version https://git-lfs": FileKind(
         "", "the file is a Git LFS pointer, not the data", "git lfs pull", "lfs-pointer"
     ),
-    b"PAR1": _other("parquet", "the file is Parquet", "tunepipe convert reads Parquet"),
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": _other(
+    b"PAR1": FileKind("parquet", "the file is Parquet", "tunepipe convert reads Parquet"),
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": FileKind(
         "old-excel",
         "the file is an Excel workbook of before 2007, or one with a password",
         "save it as .xlsx without a password",
     ),
-    b"\x28\xb5\x2f\xfd": _other("", "the file is compressed (zstandard)", "", "compressed-file"),
-    b"BZh": _other("", "the file is compressed (bzip2)", "", "compressed-file"),
-    b"\xfd7zXZ": _other("", "the file is compressed (xz)", "", "compressed-file"),
-    _ZIP: _other("", "the file is compressed (zip)", "", "compressed-file"),
+    b"\x28\xb5\x2f\xfd": FileKind("", "the file is compressed (zstandard)", "", "compressed-file"),
+    b"BZh": FileKind("", "the file is compressed (bzip2)", "", "compressed-file"),
+    b"\xfd7zXZ": FileKind("", "the file is compressed (xz)", "", "compressed-file"),
+    _ZIP: FileKind("", "the file is compressed (zip)", "", "compressed-file"),
 }
 
 
 def inspect_head(head: bytes) -> FileKind:
     """Say what a file is by its first bytes, decompressed."""
     if head.startswith(_ZIP) and any(name in head[:4096] for name in _EXCEL):
-        return _other("excel", "the file is an Excel workbook", "tunepipe convert reads .xlsx")
+        return FileKind("excel", "the file is an Excel workbook", "tunepipe convert reads .xlsx")
     for magic, kind in _BY_MAGIC.items():
         if head.startswith(magic):
             return kind
@@ -302,8 +292,8 @@ def inspect_head(head: bytes) -> FileKind:
         fix = f"convert from {what} to UTF-8; tunepipe convert reads it"
         text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
         inside = inspect_head(text.encode("utf-8", "replace"))
-        return inside._replace(
-            encoding=encoding, problem=FileProblem("not-jsonl", f"the file is {what}", fix)
+        return FileKind(
+            inside.name, f"the file is {what}", fix, encoding=encoding, delimiter=inside.delimiter
         )
     return _kind_of_text(head.removeprefix(BOM))
 
@@ -320,16 +310,16 @@ def _kind_of_text(head: bytes) -> FileKind:
         is_array |= first.startswith(b"[{") or isinstance(_json(first), list)
     if is_array:
         fix = "tunepipe convert, or: jq -c '.[]' IN > OUT"
-        return _other("array", "the file is one JSON array", fix)
+        return FileKind("array", "the file is one JSON array", fix)
     if first == b"{" and len(filled) > 1 and filled[1].startswith(b'"'):
         fix = "tunepipe convert, or: jq -c . IN > OUT"
-        return _other("array", "an object is written over several lines", fix)
+        return FileKind("array", "an object is written over several lines", fix)
     encoding = guess_encoding(head[:_HEAD_BYTES])
     if delimiter := find_delimiter(filled, encoding or "latin-1"):
         what = "the file is CSV, a table of separated values"
-        problem = FileProblem("not-jsonl", what, "tunepipe convert reads CSV")
-        return FileKind("table", encoding or "utf-8", delimiter, problem)
-    return FileKind("rows", encoding if _all_in(encoding, lines) else "utf-8")
+        fix = "tunepipe convert reads CSV"
+        return FileKind("table", what, fix, encoding=encoding or "utf-8", delimiter=delimiter)
+    return FileKind("rows", encoding=encoding if _all_in(encoding, lines) else "utf-8")
 
 
 def _all_in(encoding: str, lines: list[bytes]) -> bool:

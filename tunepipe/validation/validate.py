@@ -226,8 +226,8 @@ class _Scan:
     def _add_file(self, source: Source, mine: Tally) -> None:
         scanned, most = self._scanned, self._scanned.rules.file_bytes
         problems = []
-        if found := source.kind.problem:
-            problems.append(Problem(found.code, found.message, fix=found.fix))
+        if source.kind.problem:
+            problems.append(Problem(source.kind.code, source.kind.problem, fix=source.kind.fix))
             scanned.unread = True
         elif source.is_gzip:
             problems.append(Problem("compressed-file", "the file is compressed with gzip"))
@@ -289,7 +289,7 @@ class _Scan:
 
 def _require_read(source: Source, tally: Tally) -> None:
     if source.kind.problem:
-        found = source.kind.problem.message
+        found = source.kind.problem
     elif unread := tally.rows - tally.valid_rows:
         found = f"{unread} of its {tally.rows} rows have errors"
     else:
