@@ -69,11 +69,8 @@ class Lengths:
         if texts:
             lengths, ascii_characters, repeated = measure(texts)
             most = max(lengths)
-            self.counts.update(lengths if most < 4096 else map(_rounded, lengths))
-            self.longest = max(self.longest, most)
-            self.characters += sum(lengths)
-            self.ascii_characters += ascii_characters
-            self.repeated_characters += repeated
+            counts = Counter(lengths if most < 4096 else map(_rounded, lengths))
+            self.merge(Lengths(counts, ascii_characters, sum(lengths), repeated, most))
 
     def merge(self, other: Lengths) -> None:
         """Add another distribution's counts."""

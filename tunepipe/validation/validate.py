@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,8 @@ def scan(
     scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))
     sources = (opened.pop(name) if name in opened else Source(name, opener) for name in names)
     local_bytes = sum(os.path.getsize(name) for name in names if os.path.isfile(name))
-    with _Scan(scanned, settings, keep, local_bytes, openings=bool(against)) as scan:
+    with ExitStack() as stack:
+        scan = _Scan(scanned, settings, keep, local_bytes, bool(against), stack)
         scan.read(sources)
         if against:
             scan.read((Source(name, opener) for name in expanded(against)), against=True)
@@ -162,7 +164,7 @@ class _Scan:
     """One pass over the files: parts of them go out to be examined, and come back in order.
 
     Workers, if any, read plain local files themselves. A thread of this process reads them once
-    more for their fingerprints.
+    more for their fingerprints. Both end with the `stack`.
     """
 
     def __init__(
@@ -172,6 +174,7 @@ class _Scan:
         keep: Keep,
         local_bytes: int,
         openings: bool,
+        stack: ExitStack,
     ) -> None:
         self._scanned, self._settings = scanned, settings
         self._keep, self._openings = keep, openings
@@ -182,8 +185,6 @@ class _Scan:
             self._workers = len(affinity(0)) if affinity else os.cpu_count() or 1
         self._pool: Executor | None = None
         self._reader: Executor | None = None
-
-    def __enter__(self) -> _Scan:
         if self._workers > 1:
             from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
@@ -191,14 +192,10 @@ class _Scan:
             from tunepipe.validation import fast_path  # noqa: F401
 
             self._pool = ProcessPoolExecutor(self._workers)
+            stack.callback(self._pool.shutdown, cancel_futures=True)
             self._pool.submit(int)
             self._reader = ThreadPoolExecutor(1)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for executor in (self._reader, self._pool):
-            if executor:
-                executor.shutdown(cancel_futures=True)
+            stack.callback(self._reader.shutdown, cancel_futures=True)
 
     def read(self, sources: Iterable[Source], against: bool = False) -> None:
         """Examine files of the dataset, or those whose rows must not occur in it, in any format.
