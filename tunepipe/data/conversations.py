@@ -78,7 +78,7 @@ class Conversation:
         return prompt, answer.text()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Example:
     """One training row, whatever its format.
 
@@ -318,8 +318,9 @@ def _checked(turns: Sequence[Turn]) -> list[Turn]:
         if _has_no_text(turn):
             raise RowError(f"a turn of the {turn.role} has no text", "empty-text", turn.field)
         calls, answers = (
-            [part[kind] for part in turn.parts if kind in part]
-            for kind in ("functionCall", "functionResponse")
+            ([], [])
+            if turn.is_text
+            else (turn.parts_of(kind) for kind in ("functionCall", "functionResponse"))
         )
         if (open_calls or answers) and not _are_answered(open_calls, answers):
             reason = "the answers of tools are not one for each call of the turn before"

@@ -164,7 +164,7 @@ def write(turns: Iterable[Turn]) -> list[Message]:
         if turn.role == "tool":
             messages += [_tool_message(part["functionResponse"], open_calls) for part in turn.parts]
             continue
-        calls = [part["functionCall"] for part in turn.parts if "functionCall" in part]
+        calls = turn.parts_of("functionCall")
         open_calls = [(f"call_{made + k}", call["name"]) for k, call in enumerate(calls, 1)]
         made += len(calls)
         spoken = [part for part in turn.parts if "functionCall" not in part]

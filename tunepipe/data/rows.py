@@ -11,7 +11,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from itertools import accumulate
 from operator import attrgetter
@@ -135,7 +134,8 @@ def read_examples(
     for first, lines in blocks(path, opener=opener):
         for row in rows(path, first, lines, chosen):
             seen[row.hash] += 1
-            yield row if seen[row.hash] == 1 else replace(row, repeat=seen[row.hash])
+            row.repeat = seen[row.hash]
+            yield row
 
 
 def place(path: Path, line: int) -> str:

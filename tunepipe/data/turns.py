@@ -61,6 +61,10 @@ class Turn:
             return str(self.parts[0]["text"])
         return "\n".join(map(_part_text, self.parts))
 
+    def parts_of(self, kind: str) -> list[dict[str, Any]]:
+        """Return what its parts of a kind hold, such as its function calls."""
+        return [part[kind] for part in self.parts if kind in part]
+
     def one_text(self) -> str:
         """Return its one text; a turn that says more is a DataError."""
         if not self.is_text:
