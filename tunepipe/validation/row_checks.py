@@ -11,12 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tunepipe.catalog.limits import (
-    DEPTH_MAX,
-    LINE_BYTES_MAX,
-    Rules,
-    fewest_tokens,
-)
+from tunepipe.catalog.limits import DEPTH_MAX, LINE_BYTES_MAX, Rules, fewest_tokens
 from tunepipe.data.conversations import parse, view, without_nulls
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
