@@ -420,6 +420,7 @@ def test_a_notebook_writes_its_frame(tmp_path):
     [
         ("in.jsonl", "", "palm", DataError, "there is no row"),
         ("in.jsonl", "{}", "palm", DataError, "no row has the fields"),
+        ("in.jsonl", "{'a': 1}", "palm", DataError, "line 1: the line is not a JSON object"),
         ("in.jsonl", "{}", "psalm", UsageError, "unknown format 'psalm'"),
         ("in.csv", "", "palm", UsageError, "cannot be read as a table"),
         ("in.parquet", "x", "palm", UsageError, "cannot be read as a table"),
