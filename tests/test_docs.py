@@ -92,7 +92,7 @@ def test_contributing_names_files_and_folders_that_exist():
     named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]*)`", text)
     assert len(named) > 25
     for name in named:
-        path = name.replace("NOUN", "splitting").replace("NAME", "local")
+        path = name.replace("NOUN", "evaluation").replace("NAME", "local")
         found = [*ROOT.glob(path), *(ROOT / "tunepipe").glob(path)]
         assert found, name
     folders = {
