@@ -58,11 +58,13 @@ def lifecycle_warnings(model: Model, today: date) -> list[str]:
     if model.tunable_since and not _reached(model.tunable_since, today):
         warnings.append(f"{model.name} can be tuned from {model.tunable_since} on")
     if _reached(model.served_until, today):
-        shut, refused = model.served_until, ""
-        if model.tunable_until != shut:
-            refused = f"; new tuning jobs were refused from {model.tunable_until}"
-        how = "shut down" if refused else "discontinued"
-        warnings.append(f"{model.name} was {how} on {shut}{refused}")
+        if model.tunable_until == model.served_until:
+            warnings.append(f"{model.name} was discontinued on {model.served_until}")
+        else:
+            warnings.append(
+                f"{model.name} was shut down on {model.served_until}; new tuning jobs were refused"
+                f" from {model.tunable_until}"
+            )
     elif _reached(model.tunable_until, today):
         answers = f"; it answers until {model.served_until}" if model.served_until else ""
         warnings.append(
