@@ -128,6 +128,9 @@ def file(kind: str, **more: object) -> dict:
     return {"fileData": {"mimeType": kind, "fileUri": "gs://b/f"}, **more}
 
 
+# A chunk of this recording is longer than its header says the file is.
+CUT = b"RIFF\x24\0\0\0WAVELIST\xff\0\0\0" + bytes(20)
+CUT_WAV = {"inlineData": {"mimeType": "audio/wav", "data": base64.b64encode(CUT).decode()}}
 CLIP = {"startOffset": "10s", "endOffset": "20s"}
 
 
@@ -143,6 +146,7 @@ CLIP = {"startOffset": "10s", "endOffset": "20s"}
         (mp4(10), "gemini-2.5-flash", 2630),
         (mp4(10, 1), "gemini-2.5-flash", 2630),
         (mp4(3, 0, "audio/mp4"), "gemini-3.5-flash", 96),
+        (CUT_WAV, "gemini-3.5-flash", None),
         (file("audio/wav"), "gemini-3.5-flash", None),
         (file("video/mp4", videoMetadata=CLIP), "gemini-2.5-flash", 2630),
         (file("video/mp4", videoMetadata=CLIP), "gemini-3.5-flash", None),

@@ -125,7 +125,7 @@ def convert(
             _check_columns(shape, head)
             format = shape.format
         elif format == "auto":
-            format, shape = _detect(head)
+            format, shape = _detect(head, place)
         else:
             formats.check_format(format)
     except TunepipeError as error:
@@ -146,14 +146,15 @@ def _check_columns(shape: Shape, head: Sequence[Item]) -> None:
             raise UsageError(f"no column {name!r}", fix=f"name one of {shown}")
 
 
-def _detect(head: Sequence[Item]) -> tuple[str, Shape | None]:
+def _detect(head: Sequence[Item], place: str) -> tuple[str, Shape | None]:
     """Return the format or the shape that most of the first rows have."""
     rows = [row for _, row in head if isinstance(row, Mapping)]
     if not head:
         raise DataError("there is no row", fix="add rows, one JSON object a line")
     for line, item in head if not rows else ():
         if isinstance(item, DataError):
-            raise DataError(item.found, where=f"line {line}", fix=item.fix)
+            where = f"{place}:{line}" if place else f"line {line}"
+            raise DataError(item.found, where=where, fix=item.fix)
     counts: Counter[str] = Counter()
     shapes: dict[str, Shape] = {}
     for row in rows:

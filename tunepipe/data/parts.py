@@ -160,7 +160,9 @@ def _seconds_of(data: str) -> float:
         layout = ">4x16xIQ" if file_bytes[at] else ">4x8xII"
         scale, duration = struct.unpack_from(layout, file_bytes, at)
         return float(duration / scale)
-    except (ValueError, wave.Error, EOFError, ZeroDivisionError, IndexError, struct.error):
+    except (ValueError, ZeroDivisionError, IndexError, struct.error):
+        return 0
+    except (wave.Error, EOFError, RuntimeError):  # the last where a chunk leaves the file
         return 0
 
 
