@@ -1,6 +1,7 @@
 """The pipeline on this machine: what it leaves, how it fails, how it goes on."""
 
 import fcntl
+import io
 import json
 import os
 import signal
@@ -164,6 +165,16 @@ def test_a_dataset_that_is_not_there_is_said_before_anything_starts(tmp_path):
     with pytest.raises(UsageError):
         local.run_local({"dataset_uri": str(tmp_path / "no.jsonl")}, runs_folder=tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_a_run_whose_progress_cannot_be_shown_leaves_no_pipeline(tmp_path, dataset, monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    with pytest.raises(ValueError, match="closed file"):
+        local.run_local({"dataset_uri": str(dataset), **QUICK}, runs_folder=tmp_path / "runs")
+    with next(tmp_path.glob("runs/work/*/lock")).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a pipeline would have it
 
 
 HELD = """

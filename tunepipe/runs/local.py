@@ -212,19 +212,19 @@ def _execute(run: LocalRun, parameters: Mapping[str, Any], lock: IO[str]) -> Non
     (folder / "pipeline.yaml").write_text(pipeline_text("local"), encoding="utf-8")
     (folder / "parameters.json").write_text(json.dumps(parameters), encoding="utf-8")
     files = [str(folder / name) for name in ("pipeline.yaml", "parameters.json", "steps")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tunepipe.runs.kfp_process", *files],
-        stdin=subprocess.DEVNULL,  # no library asks anything, and none is answered by a pipe
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,  # so that its steps end with it
-        pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
-    )
-    shown = view()
+    shown = view()  # before there is a process that would be left if this is broken off
     try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tunepipe.runs.kfp_process", *files],
+            stdin=subprocess.DEVNULL,  # no library asks anything, and none is answered by a pipe
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, progress.VARIABLE: "/dev/stderr", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # so that its steps end with it
+            pass_fds=[lock.fileno()],  # so that the work is locked as long as the pipeline lives
+        )
         failed = show_log(_log_lines(process, log), shown)
     finally:
         shown.close()
