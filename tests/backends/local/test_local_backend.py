@@ -163,11 +163,14 @@ backend.tune(TuningRequest("", *sys.argv[1:3], 6, 8, options=options), sys.argv[
 
 def test_a_killed_run_goes_on_and_ends_with_the_weights_of_an_unbroken_one(data, short, tmp_path):
     command = [sys.executable, "-c", KILLED, *data, str(tmp_path)]
-    step = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    errors = tmp_path / "errors.txt"
+    with errors.open("w") as file:
+        step = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
     for done in range(1, 6):
         assert step.stdout.readline() == f"{done}\n"
     os.kill(step.pid, signal.SIGKILL)
     step.wait()
+    assert errors.read_text() == ""  # the libraries warn of what no user can change
     assert not (tmp_path / "model.safetensors").exists()
     events: list[dict] = []
     resumed = run(request(data), tmp_path, events)

@@ -66,6 +66,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     task = TrainingTask(request, options, output_dir, identity)
     if not request.base_model:
         _refuse_for_tiny(options)
+        # Before the import of libraries whose warnings it silences.
+        task = replace(task, device=prepare(options.device or "cpu", options.threads))
         from tunepipe.backends.local.tiny_model import tune_tiny
 
         statistics = tune_tiny(task, progress)

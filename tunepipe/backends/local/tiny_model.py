@@ -29,7 +29,7 @@ from transformers import (
     get_cosine_schedule_with_warmup,
 )
 
-from tunepipe.backends.local.backend import parameter_counts, prepare
+from tunepipe.backends.local.backend import parameter_counts
 from tunepipe.backends.local.pretrained import save
 from tunepipe.backends.local.rows import TokenRow, batches, encode
 from tunepipe.backends.local.training import (
@@ -64,8 +64,7 @@ _EVALUATED_AT_ONCE = 16
 
 def tune_tiny(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Train a tiny model from scratch and write it; its untrained self goes into base/."""
-    options, folder = task.options, Path(task.folder)
-    device = prepare(options.device or "cpu", options.threads)
+    options, folder, device = task.options, Path(task.folder), task.device
     examples, held_out = task.read_rows()
     tokenizer = learn_tokenizer(examples)
     most = options.max_tokens or MAX_TOKENS
