@@ -40,7 +40,7 @@ def test_what_is_missing_stale_or_an_orphan_is_named_and_mended(tmp_path, texts)
     (tmp_path / first).write_text("stale")
     (tmp_path / second).unlink()
     orphan = tmp_path / "components" / "orphan.yaml"
-    orphan.write_text("nobody made me")
+    orphan.write_bytes(b"nobody made me: \xff")
     assert differences(tmp_path, texts) == sorted([first, second, "components/orphan.yaml"])
     write_all(tmp_path, texts)
     assert differences(tmp_path, texts) == []

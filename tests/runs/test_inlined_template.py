@@ -41,6 +41,7 @@ def test_a_template_is_composed_recorded_and_checked(
     assert template["location"]["taskOutputParameter"]["producerTask"] == "prepare-template"
     assert "max_context_length" not in template  # this template does not declare it
     assert template_sha256(spec) == told["sha256"]
+    assert template_sha256({"root": {"dag": {"tasks": {"own": {}}}}}) == ""
     run = vertex_request.VertexRun(
         backend="large-model",
         project=PROJECT,

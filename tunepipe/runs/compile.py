@@ -60,7 +60,7 @@ def write_all(folder: Path, texts: Mapping[str, str]) -> list[str]:
 def differences(folder: Path, texts: Mapping[str, str]) -> list[str]:
     """List what is missing, stale or an orphan in a folder of compiled files."""
     present = {
-        str(file.relative_to(folder)): file.read_text(encoding="utf-8")
+        str(file.relative_to(folder)): file.read_text(encoding="utf-8", errors="replace")
         for file in folder.glob("*/*.yaml")
     }
     paths = present.keys() | texts.keys()
@@ -137,7 +137,7 @@ def check_template(text: str) -> None:
 def template_sha256(spec: Mapping[str, Any]) -> str:
     """Read the template's SHA-256 out of a pipeline; "" for one without a template in it."""
     for task in tasks(spec):
-        if task["taskInfo"]["name"] == "prepare-template":
+        if task.get("taskInfo", {}).get("name") == "prepare-template":
             sha256 = task["inputs"]["parameters"]["template_sha256"]
             return str(sha256["runtimeValue"]["constant"])
     return ""
