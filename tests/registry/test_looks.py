@@ -1,11 +1,13 @@
 """The registry counts how often the same held-out rows have decided."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from tests.standin.session import BUCKET
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.significance import confidence_of_look
-from tunepipe.registry import looks, records
+from tunepipe.registry import looks
 
 
 def rows(numbers, answer="a"):
@@ -60,9 +62,12 @@ def test_a_look_keeps_few_hashes_and_those_of_the_newest_runs_are_read(tmp_path)
     look = looks.describe(rows(range(500)))
     assert (len(look["rows"]), {len(each) for each in look["rows"]}) == (32, {8})
     assert (look["rows"], len(look["answers"])) == (sorted(look["rows"]), 16)
+    start = datetime(2026, 11, 26, tzinfo=UTC)
+    # Their names are in another order than their times.
     for number in range(202):
-        record = {"run": f"{number:03}", **look, "answers": f"{number}"}
-        records.write(str(tmp_path), f"looks/{number:03}.json", record)
+        at = (start + timedelta(seconds=number)).isoformat(timespec="seconds")
+        one = {**look, "answers": f"{number}"}
+        looks.record(str(tmp_path), f"run-{999 - number}", one, "worse", at)
     found = looks.earlier(str(tmp_path), "new")
     assert [each["answers"] for each in found] == [str(number) for number in range(2, 202)]
 

@@ -1,8 +1,8 @@
 """Counts how often held-out rows decided a promotion, next to the champion's record.
 
-`looks/RUN.json` has, for each run that decided, which rows it used (the smallest hashes of their
-contents, which tell how much two sets of rows have in common) and which answers it compared. Who
-looks again and again at the same rows finds a better model by chance; the comparison counts the
+`looks/TIME-RUN.json` has, for each run that decided, which rows it used (the smallest hashes of
+their contents, which tell how much two sets of rows have in common) and which answers it compared.
+Who looks again and again at the same rows finds a better model by chance; the comparison counts the
 looks and asks for more each time (`evaluation.significance.confidence_of_look`).
 """
 
@@ -60,13 +60,14 @@ def earlier(registry: str, run: str) -> list[dict[str, Any]]:
 def record(registry: str, run: str, look: Mapping[str, Any], verdict: str, at: str) -> int:
     """Record that a run has decided; once, however often it is tried.
 
-    `at`, UTC in ISO 8601, is the files' order in time. Return how often the same rows have decided
-    by now, this time included.
+    `at`, UTC in ISO 8601 to the second, is the files' order in time. Return how often the same rows
+    have decided by now, this time included.
     """
     if not look:
         return 1
-    name = f"looks/{run}.json"
-    if run and not records.read(registry, name):
+    own = records.address(registry, f"looks/{'?' * len(at)}-{run}.json")
+    if registry and run and not storage.matching_files(own):
+        name = f"looks/{at}-{run}.json"
         records.write(registry, name, {"run": run, "verdict": verdict, "at": at, **look})
     return count(look, earlier(registry, run))
 
