@@ -32,9 +32,9 @@ def spec(items: str | None = None, argument: str = "run") -> dict:
 @pytest.mark.parametrize(
     ("items", "size"),
     [
-        (None, WorkflowSize(18023, 71577, "first", 25052)),
-        ("[]", WorkflowSize(18125, 103937, "again", 2 * 25052)),
-        ('["a", "b", "c"]', WorkflowSize(18187, 132851, "again", 3 * 25052)),
+        (None, WorkflowSize(18023, 73509, "first", 26018)),
+        ("[]", WorkflowSize(18125, 106835, "again", 2 * 26018)),
+        ('["a", "b", "c"]', WorkflowSize(18187, 136715, "again", 3 * 26018)),
     ],
 )
 def test_every_node_of_a_run_counts(items, size):

@@ -28,7 +28,6 @@ ARGUMENT_BYTES = 131_071
 _FIXED_BYTES = 15_000
 # Names, times, states and the like of one node, and the launcher's own arguments.
 _NODE_BYTES, _LAUNCHER_BYTES = 800, 900
-
 _NODES_OF_RETRY = 2
 
 
