@@ -1,5 +1,7 @@
 """References against the task that they are scored by."""
 
+import re
+
 import pytest
 
 from tunepipe.data.parts import Call, write_answer
@@ -62,5 +64,8 @@ def test_the_metrics_that_may_decide_are_those_that_are_measured(task, normalize
     for name in {*others, "nope", "argument:f.z"}:
         with pytest.raises(UsageError, match="is not known for the task"):
             check_metric(name, task, ALL[task], normalize)
+    with pytest.raises(UsageError) as caught:
+        check_metric("zzzz", task, ALL[task], normalize)
+    assert measured <= set(re.split("[ ,;]+", caught.value.fix)), "parts are named too"
     for name in ("", "regex:a", "number:1%", "module:function"):
         check_metric(name, task, ALL[task], normalize)

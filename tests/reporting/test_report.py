@@ -20,6 +20,7 @@ from tunepipe.reporting.facts import Estimate, Facts, RowFacts, fitting, read_fa
 from tunepipe.reporting.formatting import clean
 from tunepipe.reporting.report import report_page
 from tunepipe.reporting.sections import judge_view, training_pairs
+from tunepipe.reporting.summary import summary
 
 BARE = {"title": "A run", "verdict": "worse", "reason": "It lost."}
 OPTIONAL = sorted(set(sample_facts(0)) - set(BARE))
@@ -432,6 +433,10 @@ def test_arguments_of_calls_are_parts_of_an_answer_as_fields_are():
     assert "Right values in each argument, out of 100" in page.text
     assert "weather.city, tuned 0.0 (0.0 to 0.0); weather.city, base 90.0" in page.text
     assert "argument:" not in page.text, "parts are not in the table of whole answers' metrics"
+    for score in (facts["comparisons"]["base"], facts["scores"]["tuned"]):
+        score["metric"] = "argument:weather.city"
+        assert "| argument:weather.city | **0.0** (0.0–0.0) |" in summary(facts)
+        facts["comparisons"] = {}
 
 
 def test_slices_and_what_an_answer_takes_are_tables():

@@ -100,9 +100,11 @@ def check_metric(
     for each in (task,) if task else TASKS:
         both = [name.rstrip("*") for name in _NAMES[each].split() if name.endswith("*")]
         known += [*METRICS[each], *(name + end for name in both for end in endings)]
-    if _PARTS.get(kind) in ((task,) if task else TASKS):
-        parts = [] if references is None else _parts_of(kind, references)
-        known += [name] if references is None else [f"{kind}:{each}" for each in parts]
+    kinds = [each for each, of_task in _PARTS.items() if task in ("", of_task)]
+    if references is None:
+        known += [name] if kind in kinds else []
+    elif name not in known:
+        known += [f"{each}:{part}" for each in kinds for part in _parts_of(each, references)]
     if name not in known:
         raise UsageError(
             f"the metric {name} is not known for {f'the task {task}' if task else 'any task'}",

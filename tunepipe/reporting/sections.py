@@ -150,10 +150,13 @@ def figures(facts: Facts) -> list[tuple[str, str, str]]:
 def scores_view(facts: Facts) -> dict[str, Any] | None:
     """Prepare the table of metrics; None without scores and comparisons.
 
-    `models` are the columns; each of `rows` has its `metric` and a (value, interval) for each.
+    `models` are the columns; each of `rows` has its `metric` and a (value, interval) for each. The
+    only metric of a part is one that decides.
     """
     scores = {name: model.metrics for name, model in facts.models.items() if model.metrics}
-    names = ordered((m for metrics in scores.values() for m in whole_metrics(metrics)), facts)
+    decides = (facts.tuned.metric, deciding(facts)[1].metric)
+    named = (name for metrics in scores.values() for name in metrics)
+    names = ordered((m for m in named if m in decides or not m.startswith(_PARTS)), facts)
     rows = []
     for name in names:
         values = [each.get(name) for each in scores.values()]

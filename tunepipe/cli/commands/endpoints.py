@@ -94,12 +94,12 @@ def endpoints(
         older_than_hours (H): Delete only what is older.
         backend_options (location=REGION): Where tuning jobs ran too.
     """
-    from tunepipe.registry.tuning_endpoints import of_tuning_jobs
-    from tunepipe.runs.vertex import list_runs
-
     options.require_values(project=project, region=region, bucket=bucket)
     if not bucket.startswith("gs://"):
         raise UsageError("must be a gs:// URI", where=f"--bucket {bucket}", fix="gs://BUCKET")
+    from tunepipe.registry.tuning_endpoints import of_tuning_jobs
+    from tunepipe.runs.vertex import list_runs
+
     catalog = options.catalog(context, tables)
     # Looked at before the histories: a run that is over by then has made its promotion.
     runs = list_runs(project, region, also=("runtime_config",))
