@@ -52,4 +52,4 @@ def nothing_left():
     level = transformers.level or logging.WARNING  # which it sets as it is imported
     yield
     transformers.setLevel(level)  # a training sets its whole process up
-    assert leaks.changes(before, leaks.state()) == {}
+    assert leaks.left_since(before) == {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ _SERVERS = ("tests.standin", "multiprocessing.", "playwright", "chrom")
 # pytest sets the one for each test, torch the other at its first use.
 _OF_OTHERS = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
 _OWN_PATH = "setuptools/_vendor"  # which it adds as it is imported
+# Of a pool that a library gave up: they wait for its collection, and end with the process.
+_POOL = "ThreadPoolExecutor"
+_ENDING_SECONDS = 20.0  # what a test ended may take that long to end
 _children: dict[int, str] = {}  # as of the last look
 _is_due = True  # for another look: a process was started since
 
@@ -41,10 +46,27 @@ def state() -> dict[str, Any]:
         "sys.path": [path for path in sys.path if not path.endswith(_OWN_PATH)],
         "the handler of SIGTERM": signal.getsignal(signal.SIGTERM),
         "the level of logging": logging.root.level,
-        "threads": {each for each in threading.enumerate() if not each.daemon},
+        "threads": {
+            each
+            for each in threading.enumerate()
+            if not each.daemon and not each.name.startswith(_POOL)
+        },
         "processes": _children,
     }
     return found
+
+
+def left_since(before: dict[str, Any]) -> dict[str, Any]:
+    """Return what is not as it was, once the threads and processes that are ending have ended."""
+    global _is_due
+    end = time.monotonic() + _ENDING_SECONDS
+    while left := changes(before, state()):
+        if not left.keys() & {"threads", "processes"} or time.monotonic() > end:
+            break
+        gc.collect()
+        time.sleep(0.05)
+        _is_due = True
+    return left
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
