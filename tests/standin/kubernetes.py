@@ -114,8 +114,8 @@ class Cluster:
         self.jobs[name] = job
         self.created.append(name)
         self._start(job)
-        # An answer that is lost on its way: the job is there all the same.
-        return _refusal(status, "the answer was lost") if status else (201, job)
+        # An answer that is lost on its way: the job is there all the same, and a proxy answers.
+        return (status, "the answer was lost") if status else (201, job)
 
     def _start(self, job: dict[str, Any]) -> None:
         name, trainer = job["metadata"]["name"], job["spec"]["trainer"]

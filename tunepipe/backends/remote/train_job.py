@@ -196,7 +196,7 @@ class TrainJobs(RemoteJobs):
         except ApiException as error:
             try:
                 words = json.loads(error.body or "{}").get("message")
-            except ValueError:
+            except (ValueError, AttributeError):  # a proxy's answer: a page, or a text
                 words = None
             raise RefusedError(
                 str(words or error.reason),
