@@ -413,6 +413,8 @@ def test_a_notebook_writes_its_frame(tmp_path):
     )
     with pytest.raises(UsageError, match="no column 'z'"):
         conversion.convert(rows, target, "palm", input_column="z", output_column="a")
+    with pytest.raises(TypeError, match="delimitr"):
+        conversion.convert(rows, target, "palm", delimitr=";")
 
 
 @pytest.mark.parametrize(

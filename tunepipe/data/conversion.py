@@ -108,11 +108,11 @@ def convert(
             fix="give both names, or none",
         )
     notes: list[str] = []
-    place = ""
+    place, options = "", TableOptions(**table)
     if isinstance(source, (str, os.PathLike)):
         place = os.fspath(source)
         refuse_same([target], [source])
-        items = _items(Source(source), TableOptions(**table), notes)
+        items = _items(Source(source), options, notes)
     else:
         items = iter(enumerate(source, 1))
     if any("." in name for name in (input_column, output_column, system_column)):
