@@ -135,7 +135,7 @@ def _turns(
         if isinstance(name, str) and name not in roles:
             yield _unknown_role(name, f"{path}.{role}", roles)
         elif isinstance(name, str):
-            kinds[-1] = _kind(name, turn)
+            kinds[-1] = _kind(name, turn if role == "role" else {})  # PaLM calls no tools
         yield from check(turn, path)
     if last:
         fields = [f"{path}.{role}" for path, _ in numbered(value, field)]
@@ -158,8 +158,9 @@ def _kind(role: str, turn: Fields) -> str:
         return "result"
     if role == "user":
         return "question"
-    calls = turn.get("tool_calls") or turn.get("function_call")
-    return "call" if calls or parts & {"functionCall", "executableCode"} else "answer"
+    if "parts" in turn:
+        return "call" if parts & {"functionCall", "executableCode"} else "answer"
+    return "call" if turn.get("tool_calls") or turn.get("function_call") else "answer"
 
 
 def _messages(value: Any, field: str, roles: Sequence[str], last: str = "answer") -> Problems:
