@@ -40,11 +40,23 @@ def test_what_is_missing_stale_or_an_orphan_is_named_and_mended(tmp_path, texts)
     (tmp_path / first).write_text("stale")
     (tmp_path / second).unlink()
     orphan = tmp_path / "components" / "orphan.yaml"
-    orphan.write_bytes(b"nobody made me: \xff")
+    orphan.write_bytes(b"# PIPELINE DEFINITION\n# of a component that is gone \xff")
     assert differences(tmp_path, texts) == sorted([first, second, "components/orphan.yaml"])
     write_all(tmp_path, texts)
     assert differences(tmp_path, texts) == []
     assert not orphan.exists()
+
+
+def test_what_somebody_wrote_by_hand_is_named_and_not_removed(tmp_path, texts):
+    """`compile --folder .` in a project that has other YAML files."""
+    write_all(tmp_path, texts)
+    theirs = [tmp_path / name for name in ("pipelines/settings.yaml", "charts/values.yaml")]
+    for file in theirs:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("replicas: 3\n")
+    assert write_all(tmp_path, texts) == []
+    assert differences(tmp_path, texts) == ["pipelines/settings.yaml"]
+    assert [file.read_text() for file in theirs] == ["replicas: 3\n"] * 2
 
 
 def test_on_an_image_that_has_the_packages_a_step_installs_nothing(texts):

@@ -16,6 +16,7 @@ from tunepipe.files import replacing
 from tunepipe.runs.pipeline_spec import add_accelerators, check_depth, rewrite, set_image, tasks
 
 _REASON_CHARACTERS = 300
+_COMPILED = b"# PIPELINE DEFINITION\n"  # so begins what kfp compiles
 _HEADER = re.compile(r"^# Template: (\S+) sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -46,14 +47,17 @@ def pipeline_text(backend: str, emails: tuple[str, ...] = ()) -> str:
 
 
 def write_all(folder: Path, texts: Mapping[str, str]) -> list[str]:
-    """Write what differs, remove files without a source, and return the paths that changed."""
-    changed = differences(folder, texts)
-    for path in changed:
-        if path not in texts:
+    """Write what differs, remove definitions without a source; return the paths that changed."""
+    changed = []
+    for path in differences(folder, texts):
+        if path in texts:
+            with replacing(folder / path) as file:
+                file.write(texts[path])
+        elif (folder / path).read_bytes()[: len(_COMPILED)] in (_COMPILED, b""):
             (folder / path).unlink()
-            continue
-        with replacing(folder / path) as file:
-            file.write(texts[path])
+        else:
+            continue  # somebody wrote it by hand
+        changed.append(path)
     return changed
 
 
@@ -61,7 +65,8 @@ def differences(folder: Path, texts: Mapping[str, str]) -> list[str]:
     """List what is missing, stale or an orphan in a folder of compiled files."""
     present = {
         str(file.relative_to(folder)): file.read_text(encoding="utf-8", errors="replace")
-        for file in folder.glob("*/*.yaml")
+        for name in ("components", "pipelines")
+        for file in (folder / name).glob("*.yaml")
     }
     paths = present.keys() | texts.keys()
     return sorted(path for path in paths if present.get(path) != texts.get(path))
