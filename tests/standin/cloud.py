@@ -94,6 +94,10 @@ class Cloud:
             seconds=self.clock_offset_seconds
         )
 
+    def is_cancelled(self, since: float) -> bool:
+        """Whether a cancellation that began then, by time.monotonic(), has taken its time."""
+        return time.monotonic() >= since + self.facts.get("cancelling_seconds", 0.0)
+
     def add_service(self, service: Any) -> None:
         """Take every method in CamelCase of an object as the handler of that name."""
         names = [name for name in dir(service) if name[0].isupper()]

@@ -114,8 +114,8 @@ class CustomJobs:
             self._finish_cancelling(job)
 
     def _finish_cancelling(self, job: api.CustomJob) -> None:
-        run, seconds = self.runs.get(job.name), self.cloud.facts.get("cancelling_seconds", 0.0)
-        if run and time.monotonic() >= run.cancelling_since + seconds:
+        run = self.runs.get(job.name)
+        if run and self.cloud.is_cancelled(run.cancelling_since):
             run.cancelling_since = math.inf
             self._end(job, "cancelled")
 

@@ -111,8 +111,7 @@ class Jobs:
                 self._finish_cancelling(job)
 
     def _finish_cancelling(self, job: api.PipelineJob) -> None:
-        seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
-        if time.monotonic() >= self.cancelling.get(job.name, math.inf) + seconds:
+        if self.cloud.is_cancelled(self.cancelling.get(job.name, math.inf)):
             del self.cancelling[job.name]
             self._finish(job, State.PIPELINE_STATE_CANCELLED)
 

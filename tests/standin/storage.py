@@ -5,10 +5,10 @@ of change in nanoseconds, so they need no store of their own.
 
 Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
 deleted), `unwritable` (ends of names that are not taken for the moment), `held` (texts: who writes
-an object whose name ends in one of them, or that contains one, waits for the answer until the facts
-let it go), `requester_pays` (a request has to name a project that pays; True, or the names of such
-buckets), `versioning`, `encodings` (the contentEncoding of an object, by its name), `folders`
-(objects that stand for folders) and `corrupted` (a download's first byte is another).
+an object that contains one of them waits for the answer until the facts let it go),
+`requester_pays` (a request has to name a project that pays; True, or the names of such buckets),
+`versioning`, `encodings` (the contentEncoding of an object, by its name), `folders` (objects that
+stand for folders) and `corrupted` (a download's first byte is another).
 """
 
 from __future__ import annotations
@@ -57,15 +57,12 @@ class Storage:
         with self.lock:
             reply = self._answer(verb, url.path, lists, headers, body)
         if url.path.startswith("/upload/") and reply.body:
-            self._hold(json.loads(reply.body)["name"], body)
+            self._hold(body)
         return reply
 
-    def _hold(self, name: str, body: bytes) -> None:
+    def _hold(self, body: bytes) -> None:
         """Keep who has written an object waiting for the answer, while the facts hold it."""
-        while any(
-            name.endswith(text) or text.encode() in body
-            for text in self.cloud.facts.get("held", ())
-        ):
+        while any(text.encode() in body for text in self.cloud.facts.get("held", ())):
             time.sleep(0.02)
 
     def _answer(

@@ -1,7 +1,6 @@
 """The stand-in refuses what Google would refuse, and lets nothing leave the machine."""
 
 import json
-import time
 import urllib.error
 import urllib.request
 from typing import Any, get_type_hints
@@ -13,6 +12,7 @@ from google.api_core.client_options import ClientOptions
 from google.cloud import aiplatform_v1 as api
 from kfp import compiler, dsl
 
+from tests.waiting import until
 from tunepipe.backends.palm.parameters import TemplateParameters, template_defaults
 
 from .process import StandIn
@@ -76,14 +76,9 @@ def create(job_: dict[str, Any], job_id: str = "one", transport: str = "grpc") -
 
 def ended(name: str) -> Any:
     jobs = client(api.PipelineServiceClient)
-    until = time.monotonic() + 90
-    while (found := jobs.get_pipeline_job(name=name)).state.name in (
-        "PIPELINE_STATE_PENDING",
-        "PIPELINE_STATE_RUNNING",
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    return found
+    running = ("PIPELINE_STATE_PENDING", "PIPELINE_STATE_RUNNING")
+    until(lambda: jobs.get_pipeline_job(name=name).state.name not in running)
+    return jobs.get_pipeline_job(name=name)
 
 
 def test_a_job_really_runs_with_artifacts_on_gs(cloud: StandIn, spec: dict[str, Any]) -> None:

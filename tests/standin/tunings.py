@@ -170,9 +170,8 @@ class Tunings:
         return {}
 
     def _finish_cancelling(self, job: dict[str, Any]) -> None:
-        seconds = self.cloud.facts.get("cancelling_seconds", 0.0)
         is_cancelling = job.get("state") == "JOB_STATE_CANCELLING"
-        if is_cancelling and time.monotonic() >= job["_cancelling_since"] + seconds:
+        if is_cancelling and self.cloud.is_cancelled(job["_cancelling_since"]):
             job["state"], job["endTime"] = "JOB_STATE_CANCELLED", _time(self.cloud.now())
             job["error"] = {"code": 1, "message": "The TuningJob was cancelled."}
 

@@ -15,6 +15,7 @@ from tests.standin import s3 as s3_standin
 from tests.standin.process import StandIn
 from tests.standin.s3 import S3Server
 from tests.standin.session import BUCKET, PROJECT
+from tests.waiting import until
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.stores import cloud_storage, storage
 from tunepipe.stores import s3 as s3_store
@@ -416,18 +417,12 @@ def test_old_checkpoints_go_as_newer_come_and_the_last_one_at_the_end_alone(clou
     def names():
         return {one.rpartition("/")[2] for one in storage.matching_files(f"{uri}/*")}
 
-    def await_names(*expected):
-        end = time.monotonic() + 20
-        while names() != set(expected):
-            assert time.monotonic() < end, names()
-            time.sleep(seconds)
-
     with storage.synced_folder(uri, seconds, once=True) as folder:
         Path(folder, "checkpoint-1").write_text("one")
-        await_names("checkpoint-1")
+        until(lambda: names() == {"checkpoint-1"})
         Path(folder, "checkpoint-2").write_text("two")
         Path(folder, "checkpoint-1").unlink()
-        await_names("checkpoint-2")
+        until(lambda: names() == {"checkpoint-2"})
         Path(folder, "checkpoint-2").unlink()
         time.sleep(10 * seconds)
         assert names() == {"checkpoint-2"}
