@@ -1,10 +1,12 @@
 """Which run a name means."""
 
 import json
+import re
 
 import pytest
 
 from tunepipe.errors import UsageError
+from tunepipe.runs import local
 from tunepipe.runs.listing import Places
 
 IDS = ("20261125-090000-aaaaaa", "20261126-090000-bbbbbb", "20261126-100000-cccccc")
@@ -83,6 +85,42 @@ def test_the_command_lists_and_resolves(folder, said):
     _, _, text = said("runs", "--runs", folder)
     assert IDS[0] in text
     assert "better" in text
+
+
+BROKEN = {
+    "empty": (b"", "truncated"),
+    "cut": (b'{"id": "20261126-110000-dd', "truncated"),
+    "binary": (b"\xff\xfe\x00", "malformed"),
+    "deep": (b"[" * 50_000, "Expected `object`, got `array`"),
+    "foreign": (b'{"name": "train", "version": 3}', "missing required field `id`"),
+    "other types": (b'{"id": 1, "key": "k", "folder": "f"}', r"Expected `str`.*\.id"),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_record_is_named_and_hides_no_other_run(folder, said, content, reason):
+    broken = folder / "20261126-110000-dddddd"
+    broken.mkdir()
+    (broken / "run.json").write_bytes(content)
+    (broken / "log.txt").write_text("as far as it came\n")
+    code, listed, _ = said("runs", "--runs", folder, "--json")
+    assert (code, [run["id"] for run in listed["runs"]]) == (0, [broken.name, *IDS[::-1]])
+    assert [run["problem"] for run in listed["runs"][1:]] == ["", "", ""]
+    shown = listed["runs"][0]
+    assert shown["state"] == "unreadable"
+    assert re.search(reason, shown["problem"])
+    assert f"{broken / 'run.json'}: the record of the run is broken" in shown["problem"]
+    assert f"remove {broken}" in shown["problem"]
+    assert shown["problem"] in " ".join(said("runs", "--runs", folder)[2].split())
+    # Others are found by a prefix and by their work, and only this one's status is an error.
+    assert said("status", "20261125", "--runs", folder, "--json")[1]["id"] == IDS[0]
+    assert local.succeeded(folder, "bbbbbb").id == IDS[1]
+    for name in (broken.name, "20261126-11", "latest"):
+        code, refused, _ = said("status", name, "--runs", folder, "--json")
+        assert (code, refused["error"]["where"]) == (2, str(broken / "run.json"))
+        assert f"remove {broken}" in refused["error"]["fix"]
+    logs = said("logs", broken.name, "--runs", folder, "--json")[1]["logs"]
+    assert logs == {"log.txt": "as far as it came\n"}
 
 
 def test_runs_on_vertex_ai_are_listed_and_an_unlisted_id_is_asked_for(cloud, said, tmp_path):

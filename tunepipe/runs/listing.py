@@ -33,6 +33,7 @@ class ListedRun:
         place: here, Vertex AI or KFP.
         created: When it was started, ISO 8601 in UTC; "" if that is not known, as the others.
         verdict: Of a run on this machine; "" elsewhere, where `tunepipe status` reads it.
+        problem: Why its record on this machine cannot be read, and what to do; "" if it can.
     """
 
     id: str
@@ -42,6 +43,7 @@ class ListedRun:
     created: str = ""
     backend: str = ""
     verdict: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,10 @@ class Places:
         runs = self.runs()
         if reference == LATEST and runs:
             return runs[0]
+        beginnings = (reference, f"tune-{reference}")
         matches = [run for run in runs if run.id == reference] or [
-            run for run in runs if run.id.removeprefix("tune-").startswith(reference)
-            or run.id.startswith(reference)
-        ]  # fmt: skip
+            run for run in runs if run.id.startswith(beginnings)
+        ]
         if len(matches) == 1:
             return matches[0]
         if matches:
@@ -179,14 +181,20 @@ def exact_folder(run: str, runs: Path) -> Path | None:
 
 
 def _listed(folder: Path) -> ListedRun:
-    from tunepipe.runs.local import read
+    from tunepipe.runs.local import LocalRun, read
 
-    run = read(folder)
+    problem = ""
+    try:
+        run = read(folder)
+    except UsageError as error:
+        run = LocalRun(folder.name, "", str(folder), state="unreadable")
+        problem = f"{error.where}: {error.found}; {error.fix}"
     try:
         began = datetime.strptime(run.id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         began = None
-    return ListedRun(run.id, str(folder), HERE, run.state, _second(began), "local", run.verdict)
+    shown = (run.state, _second(began), "local", run.verdict, problem)
+    return ListedRun(run.id, str(folder), HERE, *shown)
 
 
 def _second(when: datetime | None) -> str:

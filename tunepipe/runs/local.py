@@ -19,11 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+import msgspec
+
 from tunepipe import progress
 from tunepipe.backends.local import backend
 from tunepipe.data.fingerprint import digest_of
 from tunepipe.errors import TunepipeError, UsageError
-from tunepipe.files import read_json, write_json
+from tunepipe.files import read_json, unreadable, write_json
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.status import View, view
 from tunepipe.stores import failures
@@ -118,18 +120,24 @@ def run_local(
 
 def succeeded(runs_folder: Path, key: str) -> LocalRun | None:
     """Find the last run with this key that succeeded."""
-    runs = (read(file.parent) for file in sorted(runs_folder.glob("*/run.json"), reverse=True))
-    return next((run for run in runs if run.key == key and run.state == "succeeded"), None)
+    for file in sorted(runs_folder.glob("*/run.json"), reverse=True):
+        with suppress(UsageError):  # a broken record stands in no other run's way
+            if (run := read(file.parent)).key == key and run.state == "succeeded":
+                return run
+    return None
 
 
 def read(folder: Path) -> LocalRun:
     """Read a run's record; one that was killed could not write down that it has ended."""
+    file = folder / "run.json"
     try:
-        run = LocalRun(**read_json(folder / "run.json"))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(
-            "no run is recorded there", where=str(folder), fix="tunepipe runs lists them"
-        ) from error
+        run = msgspec.json.decode(file.read_bytes(), type=LocalRun)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        fix = f"remove {folder}, and run the same command again if it was cut off"
+        found = f"the record of the run is broken: {error}"
+        raise UsageError(found, where=str(file), fix=fix) from error
     if run.state == "running" and not _is_held(folder.parent / "work" / run.key):
         return replace(run, state="failed", reason=_KILLED)
     return run

@@ -44,6 +44,7 @@ def runs(
         for run in listed
     ]
     out.table(rows, head, empty=f"no run in {where.runs}; see tunepipe run --help")
+    out.warnings(run.problem for run in listed if run.problem)
 
 
 def logs(run: str, *, where: options.RunPlaces, step: str = "", out: Output) -> None:
