@@ -1,6 +1,8 @@
 import gzip
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -205,6 +207,58 @@ def test_split_from_standard_input_is_the_same_split(said, monkeypatch):
         monkeypatch.setattr("sys.stdin", file)
         said("split", "-", "--train", "t2.jsonl", "--eval", "e2.jsonl", "--seed", "3")
     assert Path("e2.jsonl").read_bytes() == Path("e.jsonl").read_bytes()
+
+
+def pipe(rows: str) -> str:
+    """Make a named pipe that gives a file's bytes once, as `<(cat rows.jsonl)` does."""
+    path = Path("pipe")
+    os.mkfifo(path)
+    data = Path(rows).read_bytes()
+    threading.Thread(target=path.write_bytes, args=[data], daemon=True).start()
+    return path.name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "validate {}",
+        "validate train.jsonl --against {}",
+        "plan {} --region us-central1",
+        "split {} --train t.jsonl --eval e.jsonl",
+        "convert {} converted.jsonl --to messages",
+        "score {}",
+    ],
+)
+def test_a_pipe_is_read_as_the_file_that_fills_it(said, command):
+    write("train.jsonl", palm(60, start=100))
+    answers = [{"id": "1", "reference": "a", "prediction": "a"}]
+    rows = write("rows.jsonl", answers if command == "score {}" else palm(120))
+    of_file = said(*command.format(rows).split(), "--json")
+    of_pipe = said(*command.format(pipe(rows)).split(), "--json")
+    assert of_pipe[0] == of_file[0] < 2
+    assert json.dumps(of_pipe[1]).replace("pipe", rows) == json.dumps(of_file[1])
+
+
+@pytest.mark.parametrize("name", ["-", "pipe"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("validate", "{}", "--fix", "fixed.jsonl"),
+        ("validate", "{}", "--check-files"),
+        ("run", "--backend", "local", "--dataset", "{}"),
+        ("doctor", "--dataset", "{}"),
+    ],
+)
+def test_what_is_read_again_is_no_pipe(said, arguments, name):
+    os.mkfifo("pipe")
+    code, found, _ = said(*(text.format(name) for text in arguments), "--json")
+    assert (code, found["error"]["found"]) == (2, f"{name} can be read only once")
+
+
+def test_a_plan_names_the_users_pipe_where_its_rows_are_broken(said):
+    rows = write("rows.jsonl", [*palm(60), "not json"])
+    warnings = said("plan", pipe(rows), "--region", "us-central1", "--json")[1]["warnings"]
+    assert [text for text in warnings if text.endswith("see them: tunepipe validate pipe")]
 
 
 def test_split_names_the_users_file_in_an_error(said, monkeypatch):

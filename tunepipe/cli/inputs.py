@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,29 +24,55 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
+def is_stream(name: str) -> bool:
+    """Return True for what can be read only once: standard input, a pipe or a device."""
+    return name == STDIN or (
+        os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
+    )
+
+
+def refuse_streams(names: Iterable[str], where: str) -> None:
+    """Refuse what can be read only once, where it would be read again."""
+    for name in filter(is_stream, names):
+        raise UsageError(
+            f"{name} can be read only once",
+            where=where,
+            fix="write the rows to a file, and name it",
+        )
+
+
 @contextmanager
-def local_copies(datasets: Sequence[str]) -> Iterator[dict[str, str]]:
+def local_copies(
+    datasets: Sequence[str], *, streams_only: bool = False
+) -> Iterator[dict[str, str]]:
     """Copy datasets to this machine, for code that reads a file more than once.
 
     They are paths, gs:// URIs, globs of either, or "-" for standard input. Yields for each local
-    path the name that the user gave; for a path, the path itself.
+    path the name that the user gave; for a path, the path itself. Errors name what the user gave.
+    With `streams_only` nothing else is copied, and other names are yielded as they are.
     """
     with tempfile.TemporaryDirectory() as folder:
         names: dict[str, str] = {}
-        for number, name in enumerate(expanded(datasets)):
+        for number, name in enumerate(datasets if streams_only else expanded(datasets)):
             local = name
-            if name == STDIN or storage.is_object(name):
+            if is_stream(name) or (storage.is_object(name) and not streams_only):
                 local = str(Path(folder, f"{number}-{Path(name).name}"))
                 _copy(name, local)
-            else:
+            elif not streams_only:
                 storage.stat(name)
             names[local] = name
         try:
             yield names
         except TunepipeError as error:
-            for copy_name, name in names.items():
-                error.where = error.where.replace(copy_name, name)
+            name_originals(error, names)
             raise
+
+
+def name_originals(error: TunepipeError, names: Mapping[str, str]) -> None:
+    """Let an error name what the user gave, in place of its copy on this machine."""
+    for copy_name, name in names.items():
+        error.where = error.where.replace(copy_name, name)
+        error.fix = error.fix.replace(copy_name, name)
 
 
 @contextmanager
@@ -83,14 +110,11 @@ def expanded(datasets: Sequence[str]) -> list[str]:
 
 
 def dataset_format(datasets: Sequence[str], format: str = "auto") -> str:
-    """Return the format of a dataset's first rows, to find the model to tune; "" if none is known.
-
-    Standard input is left to who reads it.
-    """
+    """Return the format of a dataset's first rows, to find its model; "" if none is known."""
     from tunepipe.data.source import format_of
 
-    if format != "auto" or STDIN in datasets:
-        return "" if format == "auto" else format
+    if format != "auto":
+        return format
     try:
         return format_of(expanded(datasets), storage.open_file)
     except TunepipeError:  # the validation says what is wrong with the rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.cli import options
-from tunepipe.cli.inputs import dataset_format
+from tunepipe.cli.inputs import dataset_format, refuse_streams
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
 
@@ -104,6 +104,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         from tunepipe.cli.token_counts import calibrated
         from tunepipe.evaluation.settings import check_settings
 
+        refuse_streams([self.dataset], "dataset")
         # The format of the rows decides the model if none is named. With a backend all that needs
         # no dataset is checked before the rows are read: a bucket out of reach is waited for.
         catalog = load_catalog(tables)

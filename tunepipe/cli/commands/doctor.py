@@ -18,7 +18,7 @@ from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.tables import load
 from tunepipe.cli import options
-from tunepipe.cli.inputs import dataset_format, validated_files
+from tunepipe.cli.inputs import dataset_format, refuse_streams, validated_files
 from tunepipe.cli.output import Output
 from tunepipe.distribution import content_hash
 from tunepipe.errors import DataError, LimitError, UsageError, plural
@@ -220,6 +220,7 @@ def doctor(
         backend_options (K=V): As of `run`; machines=2 and provisioning=spot decide which quota
             counts. Repeatable.
     """
+    refuse_streams([place.dataset], "dataset")
     catalog = options.catalog(context, tables)
     if place.dataset and not base_model:
         base_model = catalog.default_model(dataset_format([place.dataset], place.format), backend)

@@ -110,15 +110,13 @@ def measure(
     datasets: Sequence[str], format: str, model: str = "", catalog: Catalog | None = None
 ) -> Measured:
     """Count the rows of a dataset, estimate its tokens, and see whether a model is tuned on it."""
-    from tunepipe.cli.inputs import STDIN, validated_files
+    from tunepipe.cli.inputs import validated_files
 
     validated = partial(validated_files, datasets, format=format, max_problems=1, catalog=catalog)
     refusal: TunepipeError | None = None
     try:
         report = validated(model=model)
     except UsageError as error:
-        if STDIN in datasets:
-            raise
         # Without the model, what still fails is not about its formats: it is raised from here.
         report, refusal = validated(), error
     if report.problems and not (report.rows and report.format):
@@ -143,9 +141,26 @@ def measure(
     return Measured(report.rows, tokens, written, longest, report.model, refusal)
 
 
-def make_plan(
-    datasets: Sequence[str],
-    rows: int | None = None,
+def make_plan(datasets: Sequence[str], rows: int | None = None, **settings: Any) -> Plan:
+    """Plan the tuning of a dataset, or of a number of rows.
+
+    The settings are the options of `tunepipe plan`, and those of `plan_dataset`. Without a model it
+    is the first one of the rows' format, or of the backend if one is named.
+
+    Raises:
+        UsageError: Both a dataset and rows, or neither; a file that cannot be read.
+        LimitError: A region, a model or a budget forbids it.
+    """
+    from tunepipe.cli.inputs import local_copies
+
+    # The rows are read several times.
+    with local_copies(datasets, streams_only=True) as files:
+        return _make_plan(files, rows, **settings)
+
+
+def _make_plan(
+    files: Mapping[str, str],
+    rows: int | None,
     *,
     model: str = "",
     backend: str = "",
@@ -158,15 +173,7 @@ def make_plan(
     tables: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Plan:
-    """Plan the tuning of a dataset, or of a number of rows.
-
-    The arguments are the options of `tunepipe plan`; `settings` go to `plan_dataset`. Without a
-    model it is the first one of the rows' format, or of the backend if one is named.
-
-    Raises:
-        UsageError: Both a dataset and rows, or neither; a file that cannot be read.
-        LimitError: A region, a model or a budget forbids it.
-    """
+    datasets = list(files)
     if bool(datasets) == (rows is not None):
         what = "both are" if datasets else "neither is"
         raise UsageError(f"{what} given", where="dataset, rows", fix="give one of the two")
@@ -184,16 +191,18 @@ def make_plan(
         from tunepipe.data.formats import check_format
 
         check_format(format)
+    from tunepipe.cli.inputs import dataset_format, name_originals
+
     over = tables or {}
     catalog = load_catalog(over)
     size = Measured(rows or 0)
     if datasets:
         if backend and not model:
-            from tunepipe.cli.inputs import dataset_format
-
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
         size = measure(datasets, format, name, catalog)
+        if size.refusal:
+            name_originals(size.refusal, files)
         if size.refusal and not (size.rows and size.model):
             raise size.refusal
         model = model or size.model
@@ -265,12 +274,12 @@ def _references(datasets: Sequence[str], format: str) -> list[str]:
     """Read the first references of a dataset; none if a row is broken, which validation says."""
     if not datasets:
         return []
-    from tunepipe.cli.inputs import STDIN, expanded
+    from tunepipe.cli.inputs import expanded
     from tunepipe.data.rows import read_examples
 
     references: list[str] = []
     try:
-        for path in expanded([each for each in datasets if each != STDIN]):
+        for path in expanded(datasets):
             opener = {"opener": storage.open_file} if storage.is_object(path) else {}
             examples = islice(read_examples(path, format, **opener), _SAMPLE)
             references += [example.reference for example in examples]

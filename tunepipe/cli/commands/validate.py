@@ -8,9 +8,9 @@ from typing import Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import STDIN, expanded, validated_files, written
+from tunepipe.cli.inputs import expanded, refuse_streams, validated_files, written
 from tunepipe.cli.output import Output
-from tunepipe.errors import DataError, UsageError, plural
+from tunepipe.errors import DataError, plural
 from tunepipe.files import refuse_same
 from tunepipe.stores import storage
 from tunepipe.validation.problems import CODES
@@ -133,9 +133,8 @@ def validate(
         refuse_same([rejects_path], expanded(dataset))
     if report:
         refuse_same(report, expanded([*dataset, *(against or ())]))
-    if (fix or check_files) and STDIN in dataset:
-        where = "--fix" if fix else "--check-files"
-        raise UsageError("standard input cannot be read twice", where=where, fix="name a file")
+    if fix or check_files:
+        refuse_streams(expanded(dataset), "--fix" if fix else "--check-files")
     result = validated_files(
         dataset,
         against or (),
