@@ -110,6 +110,15 @@ def test_scores_come_with_the_verdict(tmp_path):
     assert tunepipe.score(str(predictions)).verdict == ""
 
 
+@pytest.mark.parametrize("files", [[], ["a.jsonl", "b.jsonl"]])
+def test_scores_are_of_one_file(tmp_path, files):
+    answers = jsonl(tmp_path / "tuned.jsonl", ANSWERS)
+    for name, arguments in {"predictions": (files,), "baseline": (answers, files)}.items():
+        with pytest.raises(UsageError, match=f"{len(files)} files in place of one") as refused:
+            tunepipe.score(*arguments)
+        assert (refused.value.where, bool(refused.value.fix)) == (name, True)
+
+
 def test_every_result_shows_itself_with_its_texts_escaped(rows, tmp_path):
     bad = [*ROWS[:11], {"input_text": "q", "<script>": "a"}]
     results = [

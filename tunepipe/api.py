@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.arguments import hint
-from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.errors import TunepipeError, UsageError, plural
 from tunepipe.extras import require
 from tunepipe.planning.plan import Plan
 from tunepipe.reporting.html_page import result_html
@@ -373,14 +373,18 @@ def score(
     from tunepipe.cli.inputs import read_predictions
     from tunepipe.evaluation.score import evaluate
 
-    def read(source: File | pandas.DataFrame) -> list[Prediction]:
+    def read(source: File | pandas.DataFrame, name: str) -> list[Prediction]:
         with _files(source) as (paths, _):
+            if len(paths) != 1:
+                fix = "give one predictions file, or a DataFrame of its rows"
+                raise UsageError(
+                    f"{plural(len(paths), 'file')} in place of one", where=name, fix=fix
+                )
             return read_predictions(*paths)
 
-    other = None if baseline is None else read(baseline)
-    return Scores(
-        evaluate(read(predictions), other, task=task, metric=metric, seed=seed, margin=margin)
-    )
+    rows = read(predictions, "predictions")
+    other = None if baseline is None else read(baseline, "baseline")
+    return Scores(evaluate(rows, other, task=task, metric=metric, seed=seed, margin=margin))
 
 
 def run(

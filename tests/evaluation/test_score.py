@@ -267,6 +267,13 @@ def test_a_baseline_on_other_rows_is_refused(base, found):
         evaluate(made(["a"] * 3, ["r"] * 3), base, task="text")
 
 
+def test_without_a_row_there_is_nothing_to_score():
+    for base in (None, made("a", "r")):
+        with pytest.raises(UsageError, match="there is no row to score") as refused:
+            evaluate([], base, task="text")
+        assert (refused.value.where, bool(refused.value.fix)) == ("rows", True)
+
+
 def test_the_order_of_the_baselines_rows_does_not_matter():
     tuned, base = made("abcd", "abxx"), made("axcx", "abxx")
     assert evaluate(tuned, base, task="text") == evaluate(tuned, base[::-1], task="text")

@@ -8,7 +8,7 @@ import pytest
 from kfp import dsl
 
 from tunepipe.data.predictions import Prediction, write
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, UsageError
 from tunepipe.registry import champions, records
 from tunepipe.reporting.report import report_page
 from tunepipe.steps.artifacts import model_of, paths_of, point_at
@@ -66,6 +66,17 @@ def test_an_empty_file_is_no_champion(given, tmp_path):
     (tmp_path / "champion").touch()
     given["champion"] = artifact(tmp_path / "champion")
     assert compared(given, tmp_path).verdict == "better"
+
+
+@pytest.mark.parametrize("content", ["", None])
+def test_without_the_tuned_models_answers_nothing_is_compared(given, tmp_path, content):
+    Path(given["tuned"].path).unlink()
+    if content is not None:
+        Path(given["tuned"].path).write_text(content)
+    with pytest.raises(UsageError, match="missing or empty") as refused:
+        compared(given, tmp_path)
+    assert refused.value.where == "predictions.tuned"
+    assert not (tmp_path / "comparison").exists()
 
 
 def test_without_a_base_model_there_is_not_enough_evidence(given, tmp_path):

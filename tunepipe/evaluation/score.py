@@ -142,6 +142,8 @@ def evaluate(
 
     The settings are the fields of `ScoreSettings`.
     """
+    if not rows:
+        raise UsageError("there is no row to score", where="rows", fix="give at least one answer")
     chosen = decode(settings, ScoreSettings)
     # Several answers to a row do not repeat its reference.
     task = choose_task(list({row.id: row.reference for row in rows}.values()), chosen.task)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tunepipe.data.predictions import Prediction, read
+from tunepipe.errors import UsageError
 from tunepipe.evaluation.comparison import Gate
 from tunepipe.evaluation.score import Evaluation, evaluate, slice_value
 from tunepipe.files import read_json, write_json
@@ -64,6 +65,12 @@ def compare_step(
     """
     files = paths_of(predictions)
     tuning = files.pop("tuning", "")
+    if "tuned" not in files:
+        raise UsageError(
+            "the file of the tuned model's answers is missing or empty",
+            where="predictions.tuned",
+            fix="ask the tuned model again, and give the file of its answers",
+        )
     rows = {name: read(path) for name, path in files.items()}
     look = describe(rows["tuned"])
     settings = {**settings, "look": count(look, looks)}
