@@ -63,18 +63,21 @@ class RunStatus:
         return tuned.removeprefix("tune-")
 
 
-def follow(look: Callable[[], RunStatus], shown: View, *, poll_seconds: float = 10.0) -> RunStatus:
+def follow(look: Callable[[], RunStatus], shown: View) -> RunStatus:
     """Stay with a run to its end, showing each step as it begins and ends.
+
+    The pause between two looks is a tenth of the time so far, from half a second to ten.
 
     Raises:
         TunepipeError: The run failed: the error of the step.
         CloudError: It failed without words of its own, or was cancelled.
     """
     seen: dict[str, str] = {}
+    start = time.monotonic()
     try:
         while not (status := look()).over:
             _show(status.tasks, seen, shown)
-            time.sleep(poll_seconds)
+            time.sleep(min(max((time.monotonic() - start) / 10, 0.5), 10.0))
         _show(status.tasks, seen, shown)
     finally:
         shown.close()
