@@ -63,8 +63,9 @@ def test_a_dataset_is_a_path_a_list_a_glob_or_a_frame(rows, kind):
         "text": str(rows), "path": rows, "list": [rows], "glob": f"{rows.parent}/*.jsonl",
         "frame": FRAME,
     }[kind]  # fmt: skip
-    assert tunepipe.validate(dataset).rows == 120
-    assert tunepipe.validate(dataset).passed
+    found = tunepipe.validate(dataset)
+    assert (found.rows, found.passed) == (120, True)
+    assert found.to_dict()["path"] == ("DataFrame" if kind == "frame" else str(rows))
     plan = tunepipe.plan(dataset, region="us-central1", model="gemini-2.5-flash")
     assert plan.to_dict()["rows"] == 120
     out = {"train": rows.parent / "t" / "train", "eval": rows.parent / "t" / "eval"}
