@@ -49,6 +49,25 @@ def test_the_threshold_is_the_exact_decimal():
     assert sampling.threshold(1e-9) == 2**64 // 10**9
 
 
+@pytest.mark.parametrize(
+    ("natural", "rows", "size", "fits", "decided_by"),
+    [
+        (2, 3, 90, True, "least"),
+        (3, 3, 90, True, ""),
+        (3, 3, 91, False, "bytes"),
+        (9, 9, 90, True, ""),
+        (10, 9, 90, True, "most"),
+        (10, 10, 90, False, "most"),
+        (6, 3, 45, True, ""),
+        (6, 3, 46, True, "bytes"),
+    ],
+)
+def test_a_limit_includes_itself(natural, rows, size, fits, decided_by):
+    room = sampling.Room(3, 9, 90, "model", "least", "most", "bytes")
+    assert room.fits(rows, size) is fits
+    assert room.decided_by(natural, rows, size) == decided_by
+
+
 def test_mix_is_the_published_finalizer():
     # The first outputs of SplitMix64 from seed 0 are mix(k * golden ratio).
     golden = 0x9E3779B97F4A7C15

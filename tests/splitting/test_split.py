@@ -23,7 +23,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data import rows as reading
 from tunepipe.disk_array import CHUNK, DiskArray
 from tunepipe.errors import DataError, UsageError
-from tunepipe.splitting import row_keys
+from tunepipe.splitting import assignment, row_keys
 from tunepipe.splitting import split as splitting
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.sampling import Room
@@ -344,6 +344,17 @@ def test_moments(value, seconds):
     assert row_keys.moment(value) == seconds
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a b", "a b"), (12, "12"), (12.0, "12"), (1.5, "1.5"), (10**30, "1" + "0" * 30),
+        (True, "true"), ([2, 1], "[2,1]"), ({"b": 1, "a": "é"}, '{"a":"é","b":1}'),
+    ],
+)  # fmt: skip
+def test_a_key_as_text(value, text):
+    assert row_keys.key("field:f", "group_by")({"f": value}, "", "") == text
+
+
 @pytest.mark.parametrize("value", [True, "soon", None, [], 10**400, 1e300, "17000000000000"])
 def test_what_is_no_moment(value):
     with pytest.raises(DataError):
@@ -427,6 +438,17 @@ def test_bytes_bind_on_every_path(tmp_path, more, seed, fraction):
         (tmp_path / "out" / f"{n}.jsonl").stat().st_size for n in ("train", "eval")
     )
     assert 4 * evaluation <= train
+
+
+def test_where_a_limit_binds_few_units_are_gathered(tmp_path):
+    """The 20 wanted, ten times their deviation, and ten."""
+    source = write(tmp_path / "data.jsonl", pairs(4000))
+    with ExitStack() as stack:
+        columns = scan([source], Criteria(0.5, 0, "palm"), stack)
+        units, chosen = assignment._smallest(columns, 2**63, Room(1, 20), 20)
+        places = sorted(columns.input.load())
+    assert chosen == list(range(20))
+    assert list(units.position) == [place for place in places if place < 2**64 * 70 // 4000]
 
 
 def test_bytes_are_blamed_where_they_bind_and_groups_where_those_do(tmp_path):

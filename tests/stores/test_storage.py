@@ -72,12 +72,15 @@ def test_a_local_file_goes_by_its_name_whatever_stands_in_it(tmp_path: Path) -> 
     assert storage.list_files(f"{tmp_path}/rows[12].jsonl") == [f"{tmp_path}/rows1.jsonl"]
 
 
-def test_what_is_not_there_is_told_by_name(root: str) -> None:
-    uri = f"{root}/none.jsonl"
+def test_a_missing_file_is_named(root: str, tmp_path: Path) -> None:
+    uri, local = f"{root}/none.jsonl", str(tmp_path / "no-source")
     for ask in (storage.stat, storage.read_bytes):
         with pytest.raises(UsageError) as caught:
             ask(uri)
         assert caught.value.where == uri
+    with pytest.raises(UsageError) as caught:
+        storage.write_file(local, uri)
+    assert (caught.value.where, storage.size_of(uri)) == (local, None)
 
 
 @pytest.mark.parametrize("uri", ["gs://", "gs:///x", "s3://", "http://b/x", "rows.jsonl"])

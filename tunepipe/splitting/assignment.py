@@ -75,7 +75,7 @@ def _by_input(scan: Scan, limit: int, room: Room) -> Sides:
 
 def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, list[int]]:
     """Choose where a limit binds, from no more units than the choice can depend on."""
-    # So many of the hashes, which are spread evenly, surely include those wanted.
+    # The hashes are spread evenly, so this many of the smallest surely include those wanted.
     likely = wanted + 10 * math.isqrt(wanted) + 10
     for bound in (min(SPAN, SPAN * likely // len(scan.input)), SPAN):
         position, size = array("Q"), array("Q")
@@ -85,8 +85,9 @@ def _smallest(scan: Scan, limit: int, room: Room, wanted: int) -> tuple[Units, l
             size.extend(compress(sizes, low))
         units = gather(position, size, array("Q"), array("d"))
         chosen = sampling.below(units, limit, room)
-        unbroken = chosen == list(range(len(chosen))) and len(chosen) < len(units.position)
-        if unbroken and sum(units.rows[i] for i in chosen) >= room.least:
+        # A choice that is full without the last of these units does not depend on any other.
+        is_full = sum(units.rows[i] for i in chosen) >= room.least
+        if is_full and chosen[-1] < len(units.position) - 1:
             break
     return units, chosen
 

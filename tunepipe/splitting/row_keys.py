@@ -59,10 +59,9 @@ def as_text(value: Any) -> str:
     """Write a JSON value as text, so that equal values have equal texts; a string is itself."""
     if isinstance(value, str):
         return value
-    if isinstance(value, float) and value.is_integer():
-        # 12.0 is 12: a column with a gap comes out of many a table in floats.
-        value = int(value)
-    return str(value) if type(value) is int else canonical(value)
+    # 12.0 is 12: a column with a gap comes out of many a table in floats.
+    is_whole = isinstance(value, float) and value.is_integer()
+    return canonical(int(value) if is_whole else value)
 
 
 def moment(value: Any) -> float:
