@@ -213,20 +213,22 @@ def test_the_json_has_the_keys_of_the_contract_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "told"),
+    ("model", "asked", "warning"),
     [
-        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps requested"),
-        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs requested"),
+        ("gemini-3.5-flash", {"train_steps": 31}, "31 steps requested; {}: 2, 60 steps"),
+        ("gemini-3.5-flash", {"train_steps": 1}, "1 step requested; {}: 1, 30 steps"),
+        ("gemini-3.5-flash", {"epochs": 1.5}, "1.5 epochs requested; {}: 2, 60 steps"),
+        ("gemini-3.5-flash", {"epochs": 0.5}, "0.5 epochs requested; {}: 1, 30 steps"),
         ("gemini-3.5-flash", {"epochs": 2}, ""),
         ("gemini-3.5-flash", {}, ""),
         ("text-bison@001", {"train_steps": 31}, ""),
     ],
 )
-def test_what_a_service_rounds_up_is_a_warning(model, asked, told):
+def test_what_a_service_rounds_up_is_a_warning(model, asked, warning):
     found = steps.plan(240, region="us-central1", model=model, **asked)
-    rounded = [text for text in found.warnings if "whole epochs" in text]
-    assert len(rounded) == bool(told)
-    assert not told or (told in rounded[0] and f"{found.train_steps:,} steps" in rounded[0])
+    whole = "the service takes whole epochs"
+    rounded = [text for text in found.warnings if whole in text]
+    assert rounded == ([warning.format(whole)] if warning else [])
 
 
 def test_tokens_are_billed_by_whole_epochs():

@@ -265,7 +265,7 @@ def plan(
         warnings=(
             *lifecycle_warnings(base, today),
             *age_warnings(catalog, base, today, hardware),
-            *_step_warnings(base, train_steps, epochs, total, times, is_counted=counted > 0),
+            *_step_warnings(base, train_steps, epochs, total, times, is_counted=bool(counted)),
             *_warnings(base, region, rows, learning_rate_multiplier, cost, options),
         ),
         explanation=(
