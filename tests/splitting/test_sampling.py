@@ -151,6 +151,17 @@ def test_latest_takes_the_end_of_time_and_keeps_equal_times_in_order():
     assert sampling.latest(units, 4, sampling.Room(5, 9)) == [6, 7, 8, 3, 4]
 
 
+def test_a_unit_without_room_ends_a_choice_that_is_full_and_is_passed_over_before():
+    units = make([(0, 3, 2), (1, 5, 1), (2, 1, 0)])
+    for choose in (sampling.below, sampling.latest):
+        assert choose(units, 2**64, sampling.Room(1, 7)) == [0]
+        assert choose(units, 2**64, sampling.Room(4, 7)) == [0, 2]
+    assert sampling.latest(units, 4, sampling.Room(1, 9)) == [0]
+    strata = make([(0, 4, 0), (1, 3, 1), (2, 2, 1)])
+    for room in (sampling.Room(5, 6), sampling.Room(5, 9, most_bytes=60)):
+        assert sampling.stratified(strata, 5, room) == [1, 2]
+
+
 HASHES = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=8)
 
 

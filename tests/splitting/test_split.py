@@ -614,6 +614,17 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
             splitting._write([source], chosen.marks, train, evaluation)
 
 
+@pytest.mark.parametrize("shared", ["inputs_in_both", "groups_in_both"])
+def test_files_that_share_an_input_or_a_group_are_refused(tmp_path, shared):
+    with ExitStack() as stack:
+        found = scan([write(tmp_path / "data.jsonl", pairs(9))], Criteria(0.2, 0, "palm"), stack)
+        proof = {"rows": 9, "checksum": f"{found.checksum:x}", "inputs_in_both": 0}
+        proof |= {"train_inputs": 5, "eval_inputs": 4, "openings_in_both": 0, "groups_in_both": 0}
+        splitting._prove(splitting.LeakReport(**proof), found)
+        with pytest.raises(DataError, match="share inputs or groups"):
+            splitting._prove(splitting.LeakReport(**{**proof, shared: 1}), found)
+
+
 def test_leaks_are_found(tmp_path):
     one = write(tmp_path / "a.jsonl", pairs(50, who=["p", "q"]))
     other = write(tmp_path / "b.jsonl", pairs(60, who=["r", "s"])[45:] + pairs(1, who=["q"]))

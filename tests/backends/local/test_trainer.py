@@ -1,0 +1,190 @@
+"""What a training is started with and what it reports, without a training."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from tunepipe.backends.base import TuningRequest
+from tunepipe.backends.local import launching, trainer
+from tunepipe.backends.local.options import LocalOptions
+from tunepipe.backends.local.training import TrainingOutcome, TrainingTask, require_number
+from tunepipe.errors import DataError
+
+SETTLED = LocalOptions(
+    micro_batch_size=2, learning_rate=1e-3, evaluate_every=30, checkpoint_every=40
+)
+
+
+def task(options: LocalOptions = SETTLED, steps: int = 310, **fields: object) -> TrainingTask:
+    request = TuningRequest("org/model", "t", "e", train_steps=steps, batch_size=24, seed=5)
+    return TrainingTask(request, options, "out", "0123456789abcdef0123", **fields)
+
+
+def test_a_trainer_gets_these_arguments_and_no_others():
+    arguments = trainer._arguments(task(processes=3))
+    assert arguments == {
+        "output_dir": "out/checkpoints-0123456789abcdef",
+        "max_steps": 310,
+        "per_device_train_batch_size": 2,
+        "per_device_eval_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.0,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 16,
+        "seed": 5,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "use_liger_kernel": False,
+        "train_sampling_strategy": "sequential",
+        "max_length": None,
+        "eval_strategy": "steps",
+        "eval_steps": 30,
+        "save_strategy": "steps",
+        "save_steps": 40,
+        "save_total_limit": 1,
+        "restore_callback_states_from_checkpoint": True,
+        "logging_steps": 3,
+        "logging_nan_inf_filter": False,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+STOPPING = {
+    "save_steps": 30, "save_total_limit": 2, "load_best_model_at_end": True,
+    "metric_for_best_model": "eval_loss",
+}  # fmt: skip
+ON_A_GPU = {
+    "use_cpu": False, "dataloader_pin_memory": True,
+    "use_liger_kernel": importlib.util.find_spec("liger_kernel") is not None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "differences"),
+    [
+        (task(replace(SETTLED, early_stopping=1)), STOPPING),
+        (task(replace(SETTLED, tuning_mode="full")), {"weight_decay": 0.01}),
+        (task(replace(SETTLED, precision="bfloat16")), {"bf16": True}),
+        (task(replace(SETTLED, gradient_checkpointing=True)), {"gradient_checkpointing": True}),
+        (task(device="cuda:1"), ON_A_GPU),
+        (task(steps=9), {"max_steps": 9, "warmup_steps": 0, "logging_steps": 1}),
+        (task(replace(SETTLED, checkpoint_dir="kept")),
+         {"output_dir": "kept/checkpoints-0123456789abcdef"}),
+    ],
+)  # fmt: skip
+def test_what_an_option_changes_of_a_trainers_arguments(changed, differences):
+    assert trainer._arguments(changed) == trainer._arguments(task()) | differences
+
+
+@pytest.mark.parametrize(
+    ("steps", "options", "settled"),
+    [
+        (310, LocalOptions(), (2e-4, 31, 31)),
+        (9, LocalOptions(), (2e-4, 1, 1)),
+        (310, SETTLED, (1e-3, 30, 40)),
+    ],
+)
+def test_what_is_left_open_is_settled(steps, options, settled):
+    found = task(options, steps).settle(2e-4)
+    assert (found.learning_rate, found.evaluate_every, found.checkpoint_every) == settled
+
+
+def test_a_curve_has_a_row_for_each_step_with_a_loss():
+    log = [
+        {"step": 4, "loss": 2.0},
+        {"step": 0, "eval_loss": 3.0},
+        {"step": 4, "eval_loss": 1.5, "seconds": 9.0},
+        {"step": 5, "seconds": 11.0},
+        {"step": 5, "eval_loss": 1.25},
+        {"step": 6, "train_runtime": 1.0},
+    ]
+    assert trainer._curve(log) == [[0, None, 3.0], [4, 2.0, 1.5], [5, None, 1.25]]
+
+
+CURVE = [[0, None, 3.0], [2, 2.5, None], [4, 2.0, 1.5], [5, None, 2.0]]
+
+
+@pytest.mark.parametrize(("keeps_best", "final"), [(False, 2.0), (True, 1.5)])
+def test_what_a_training_measured(keeps_best, final):
+    outcome = TrainingOutcome(CURVE, 5, 2, 1000, 8.126, keeps_best)
+    assert outcome.statistics() == {
+        "loss_curve": CURVE, "train_steps": 5, "resumed_from_step": 2, "tokens": 1000,
+        "seconds": 8.13, "tokens_per_second": 123, "untrained_loss": 3.0, "final_loss": final,
+        "best_step": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("final", [3.0, 3.5, math.inf])
+def test_a_training_that_does_not_help_is_refused(final):
+    with pytest.raises(DataError, match=f"was 3 before and is {final:.4g} after 5 steps"):
+        TrainingOutcome([[0, None, 3.0], [5, None, final]], 5, 0, 10, 0.0).statistics()
+
+
+@pytest.mark.parametrize(
+    ("step", "found"), [(0, "before training is not"), (1, "is not a number at step 1")]
+)
+def test_a_loss_that_is_not_a_number_is_refused(step, found):
+    assert require_number(0.5, step) == 0.5
+    for loss in (math.nan, math.inf):
+        with pytest.raises(DataError, match=found):
+            require_number(loss, step)
+
+
+MACHINES = {
+    "PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_MASTER_ADDR": "n0", "PET_MASTER_PORT": "2222",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "flags"),
+    [
+        ({}, (1, "cpu", ""), "1 1 0 no no 0"),
+        ({}, (2, "cpu", ""), "2 1 0 no no 0 --multi_gpu"),
+        ({}, (1, "cuda:3", ""), "1 1 0 no no 0 --gpu_ids 3"),
+        ({}, (2, "cuda", "a.yaml"), "2 1 0 no no 0 --config_file a.yaml"),
+        (MACHINES, (1, "cuda", ""), "2 2 1 no no 2222 --main_process_ip n0 --multi_gpu"),
+    ],
+)
+def test_the_command_that_starts_the_processes(monkeypatch, environment, arguments, flags):
+    for name in ("CLUSTER_SPEC", *MACHINES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    names = ["--num_processes", "--num_machines", "--machine_rank", "--mixed_precision",
+             "--dynamo_backend", "--main_process_port"]  # fmt: skip
+    values = flags.split()
+    started = [part for pair in zip(names, values[:6], strict=True) for part in pair]
+    module = ["-m", "tunepipe.backends.local.launching"]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *started, *values[6:], *module]
+    assert launching.launch_command(*arguments) == launch
+
+
+@pytest.mark.parametrize(
+    ("environment", "device", "expected"),
+    [
+        ({}, "cpu", ("1", "1", "127.0.0.1", "true")),
+        ({"OMP_NUM_THREADS": "4"}, "cuda", ("4", "1", "127.0.0.1", None)),
+        (MACHINES, "cpu", ("1", None, None, "true")),
+    ],
+)
+def test_the_environment_of_the_processes(monkeypatch, environment, device, expected):
+    names = ("OMP_NUM_THREADS", "PET_STANDALONE", "PET_LOCAL_ADDR", "ACCELERATE_USE_CPU")
+    for name in (*names, "CLUSTER_SPEC", *MACHINES):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found = launching._environment(device)
+    assert tuple(map(found.get, names)) == expected
+    assert found.items() >= environment.items()
+    assert str(Path(launching.__file__).parents[3]) in found["PYTHONPATH"].split(os.pathsep)
