@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
 from tests.backends.local.models import random_model, rows, write_base, write_rows
 from tests.standin.warm import warm_python
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.local import backend, pretrained, vllm
+from tunepipe.backends.local import backend, pretrained
 from tunepipe.backends.local.base_model import load_tokenizer
 from tunepipe.backends.local.options import LocalOptions, dtype_of
 from tunepipe.backends.local.rows import TokenRow, encode
@@ -403,14 +403,6 @@ def test_what_vllm_cannot_take_is_left_to_transformers(base, data, tmp_path):
     with pytest.raises(TunepipeError, match="vLLM failed") as caught:
         answers(str(without_weights), data[1], engine="vllm")
     assert "transformers" in caught.value.fix
-
-
-@needs_vllm
-def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(base):
-    known, here = "org/model", "cuda"
-    assert vllm.is_worth_its_start(known, 64, here)
-    for name, prompts, device in ((base, 64, here), (known, 63, here), (known, 64, "cuda:1")):
-        assert not vllm.is_worth_its_start(name, prompts, device)
 
 
 def preferences(path, count=16):
