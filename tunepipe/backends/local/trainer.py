@@ -23,6 +23,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from datasets import Dataset
+from peft.helpers import disable_input_dtype_casting
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
@@ -100,7 +101,9 @@ def train(
             callbacks=[clock, *([EarlyStoppingCallback(patience)] if patience else [])],
         )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=last or None)
+    # In 16 bits autocast does all casting: peft would cast to 32 what is cast back at once.
+    with disable_input_dtype_casting(model, active=options.precision == "bfloat16"):
+        trainer.train(resume_from_checkpoint=last or None)
     state = trainer.state
     outcome = TrainingOutcome(
         loss_curve=_curve(state.log_history),
