@@ -125,3 +125,23 @@ def test_a_configuration_is_a_file_or_one_of_trl_that_what_is_installed_can_run(
     (tmp_path / "deepspeed.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     assert configuration_file("zero2") == str(CONFIGURATIONS / "zero2.yaml")
+
+
+@pytest.mark.parametrize(
+    ("version", "is_refused"), [("2.11.0+cu130", True), ("2.13.0", False), ("3.0.0a1", False)]
+)
+def test_an_older_torch_is_refused_for_fsdp2_alone(tmp_path, monkeypatch, version, is_refused):
+    metadata = tmp_path / f"torch-{version}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert configuration_file("fsdp1") == str(CONFIGURATIONS / "fsdp1.yaml")
+    if not is_refused:
+        assert configuration_file("fsdp2") == str(CONFIGURATIONS / "fsdp2.yaml")
+        return
+    with pytest.raises(UsageError) as caught:
+        configuration_file("fsdp2")
+    assert str(caught.value) == (
+        f"accelerate_config: FSDP 2 needs torch 2.13 or newer, and torch {version} is installed\n"
+        "  fix: pip install --upgrade torch, or take fsdp1"
+    )

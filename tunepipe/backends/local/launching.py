@@ -7,6 +7,7 @@ its configuration says so (FSDP, DeepSpeed). Each process runs this module.
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -30,6 +31,9 @@ from tunepipe.progress import Progress
 _END_SECONDS = 30.0
 _PORT = 29500
 _PR_SET_PDEATHSIG = 1
+# TRL's loss reads the head's weights and skips its forward pass. Older ones then take a group of
+# modules for gathered that is not (seen with 2.11).
+_FSDP2_TORCH = (2, 13)
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
 def configuration_file(name: str) -> str:
     """Return an accelerate configuration: a YAML file, or one that comes with TRL, such as fsdp2.
 
-    A UsageError if there is none of that name, or DeepSpeed is not installed for it.
+    A UsageError if there is none of that name, or torch is too old or DeepSpeed missing for it.
     """
     spec = importlib.util.find_spec("trl")
     folder = Path(str(spec and spec.origin)).parent / "accelerate_configs"
@@ -108,9 +112,16 @@ def configuration_file(name: str) -> str:
             where="accelerate_config",
             fix=f"name a YAML file, or one of {known}",
         )
-    if "DEEPSPEED" in file.read_text(encoding="utf-8") and not importlib.util.find_spec(
-        "deepspeed"
-    ):
+    text = file.read_text(encoding="utf-8")
+    installed = importlib.metadata.version("torch")
+    if "fsdp_version: 2" in text and tuple(map(int, installed.split(".")[:2])) < _FSDP2_TORCH:
+        least = ".".join(map(str, _FSDP2_TORCH))
+        raise UsageError(
+            f"FSDP 2 needs torch {least} or newer, and torch {installed} is installed",
+            where="accelerate_config",
+            fix="pip install --upgrade torch, or take fsdp1",
+        )
+    if "DEEPSPEED" in text and not importlib.util.find_spec("deepspeed"):
         raise UsageError(
             "this configuration needs DeepSpeed, which is not installed",
             where="accelerate_config",
