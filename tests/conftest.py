@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import leaks
+from tests.standin import warm
 from tests.standin.s3 import s3, s3_server  # noqa: F401
 from tests.standin.session import cloud, standin  # noqa: F401
 
@@ -20,6 +22,49 @@ QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("new", deadline=None, suppress_health_check=QUIET)
 settings.register_profile("same", settings.get_profile("new"), derandomize=True, database=None)
 settings.load_profile("same")
+
+
+# Those that take longest, which no worker should begin when the others have nothing left to do.
+LONGEST = [
+    "runs/test_code.py",
+    "runs/test_multimodal_run.py",
+    "runs/kfp/test_runs.py",
+    "backends/local/test_pretrained.py",
+    "runs/test_vertex_run.py",
+    "backends/custom/test_custom.py",
+    "runs/test_decisions.py",
+    "runs/test_local_run.py",
+    "backends/managed/test_gemini.py",
+    "components/test_foreign.py",
+    "runs/test_retraining_page.py",
+    "runs/test_managed_run.py",
+    "evaluation/test_intervals.py",
+    "backends/custom/test_custom_run.py",
+    "backends/remote/test_train_job.py",
+    "backends/local/test_base_model.py",
+    "runs/test_retraining.py",
+]
+
+
+def pytest_configure(config):
+    """All workers of a session share one server of warm processes, and keep the order below."""
+    if not hasattr(config, "workerinput"):
+        warm.share()
+    config.option.loadscopereorder = False  # xdist would take files of few tests last
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest."""
+    folder = Path(__file__).parent
+    places = {folder / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture
+def warm_steps(monkeypatch):
+    """The steps that import torch and trl begin with them imported."""
+    for name, value in warm.warm_steps().items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

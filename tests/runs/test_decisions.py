@@ -10,6 +10,7 @@ from tunepipe.evaluation.score import evaluate
 from tunepipe.registry import champions, records
 from tunepipe.runs import local
 
+pytestmark = pytest.mark.usefixtures("warm_steps")
 ROOT = Path(__file__).parents[2]
 QUICK = {"base_model": "tiny", "train_steps": 120, "max_output_tokens": 48, "eval_min": 20}
 CODE = "def opens(prediction, reference):\n    return float(prediction.startswith('{'))\n"

@@ -28,7 +28,7 @@ from google.rpc import code_pb2, status_pb2
 from .cloud import Cloud, canonical
 from .filters import matches
 from .ports import free_port
-from .warm import WarmProcess, warm_python
+from .warm import WarmProcess, shared, warm_python
 
 State = api.JobState
 _PENDING = State.JOB_STATE_PENDING
@@ -204,7 +204,7 @@ class CustomJobs:
             **self.cloud.environment,
             **given,
             "PYTHONPATH": str(_REPOSITORY),
-            "PYTHON_EXEC": warm_python(self.cloud.root),
+            "PYTHON_EXEC": warm_python(shared(self.cloud.root)),
             "TUNEPIPE_GCS_MOUNT": buckets,
             "CLUSTER_SPEC": json.dumps(spec),
             "CLOUD_ML_PROJECT_ID": job.name.split("/")[1],
@@ -214,7 +214,7 @@ class CustomJobs:
         assert command[:2] == ["python3", "-m"], command
         arguments = [*command[2:], *container.args]
         if "environment_of_jobs" not in self.cloud.facts:
-            return WarmProcess(self.cloud.root, arguments, environment, log)
+            return WarmProcess(shared(self.cloud.root), arguments, environment, log)
         # What an import reads from its environment needs a process that has imported nothing.
         with log.open("ab") as file:
             return subprocess.Popen(

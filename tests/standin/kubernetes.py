@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from kubeflow_trainer_api import models
 
 from .ports import free_port
-from .warm import WarmProcess, warm_python
+from .warm import WarmProcess, shared, warm_python
 
 _ROOT = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/([^/]+)/trainjobs(?:/(.+))?")
 _REPOSITORY = Path(__file__).parents[2]
@@ -29,8 +29,8 @@ _REPOSITORY = Path(__file__).parents[2]
 class Cluster:
     """A cluster with one namespace; `faults` are statuses that the next creations end in."""
 
-    def __init__(self, folder: Path, warm: Path, namespace: str = "team") -> None:
-        self.namespace, self.folder, self.warm = namespace, folder, warm
+    def __init__(self, folder: Path, namespace: str = "team") -> None:
+        self.namespace, self.folder, self.warm = namespace, folder, shared(folder)
         self.jobs: dict[str, dict[str, Any]] = {}
         self.processes: dict[str, list[WarmProcess]] = {}
         self.faults: list[int] = []

@@ -9,6 +9,7 @@ outcome.json.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import warnings
@@ -18,6 +19,8 @@ from typing import Any
 import yaml
 
 from tunepipe.runs.pipeline_spec import tasks
+
+from .warm import warm_steps
 
 _RESOURCE = "{{$.pipeline_job_resource_name}}"
 
@@ -33,8 +36,10 @@ def main(folder: Path) -> None:
         events.write(json.dumps({"at": time.time(), **event}, default=str) + "\n")
         events.flush()
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=job["root"])
     spec = _prepared(job)
+    if "exec-tune-local" in spec["deploymentSpec"]["executors"]:
+        os.environ.update(warm_steps())
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=job["root"])
     _observe(tell, job)
     outputs, error = {}, ""
     try:

@@ -1,14 +1,16 @@
 """Processes that begin with torch and trl imported: a training in a second, not in ten.
 
-    python -m tests.standin.warm SOCKET
+    python -m tests.standin.warm FOLDER
 
-imports them once, and forks a process for each request that comes in by the socket. It ends when
-its standard input does. A `WarmProcess` is what subprocess.Popen would be, and `warm_python` an
-interpreter for `python -m MODULE`, which torchrun takes from PYTHON_EXEC.
+imports them once, and forks a process for each request that comes in by the folder's socket. It
+ends when nobody has the folder's FIFO open. A `WarmProcess` is what subprocess.Popen would be,
+`warm_python` an interpreter for `python -m MODULE`, which torchrun takes from PYTHON_EXEC, and
+`warm_steps` the environment for steps of kfp.local.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import importlib
@@ -16,10 +18,12 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -28,6 +32,8 @@ from pathlib import Path
 
 _IMPORTS = ("torch", "datasets", "peft", "safetensors.torch", "trl", "kubernetes.client")
 _REPOSITORY = Path(__file__).parents[2]
+CLIENTS = Path(__file__).with_name("step")
+_SHARED = "STANDIN_WARM"
 _START_SECONDS = 120.0
 _servers: list[subprocess.Popen[bytes]] = []
 
@@ -38,7 +44,7 @@ class WarmProcess:
     def __init__(
         self, folder: Path, arguments: Sequence[str], environment: Mapping[str, str], log: Path
     ):
-        self._socket, self._lock = _connect(folder / "warm.sock"), threading.Lock()
+        self._socket, self._lock = _connect(folder), threading.Lock()
         request = {"arguments": list(arguments), "environment": dict(environment)}
         request["folder"] = str(_REPOSITORY)
         with log.open("ab") as file:
@@ -65,39 +71,61 @@ class WarmProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-# Stands for one process: its signals, its output and its end are the other one's.
 _CLIENT = """#!{python} -SE
-import json, os, signal, socket, sys
+import sys
 
-connection = socket.socket(socket.AF_UNIX)
-connection.connect({address!r})
+sys.path.insert(0, {clients!r})
+from warm_client import stand_for
+
 arguments = [word for word in sys.argv[1:] if word != "-u"]
 assert arguments[0] == "-m", arguments
-request = {{"arguments": arguments[1:], "environment": dict(os.environ), "folder": os.getcwd()}}
-socket.send_fds(connection, [b"-"], [1, 2])
-connection.sendall(json.dumps(request).encode() + b"\\n")
-answers = connection.makefile("rb")
-number = int(answers.readline())
-signal.signal(signal.SIGTERM, lambda *_: os.kill(number, signal.SIGTERM))
-code = int(answers.readline())
-if code < 0:
-    signal.signal(-code, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
-sys.exit(code)
+stand_for({folder!r}, arguments[1:])
 """
 
 
 def warm_python(folder: Path) -> str:
     """Write an interpreter whose processes are forked from the server of a folder."""
-    address, file = folder / "warm.sock", folder / "warm_python"
-    _connect(address).close()
-    file.write_text(_CLIENT.format(python=sys.executable, address=str(address)))
+    _connect(folder).close()
+    file = folder / f"warm_python-{os.getpid()}"  # which no other process writes meanwhile
+    file.write_text(_CLIENT.format(python=sys.executable, clients=str(CLIENTS), folder=str(folder)))
     file.chmod(0o700)
     return str(file)
 
 
-def _connect(address: Path) -> socket.socket:
+def warm_steps() -> dict[str, str]:
+    """Return the environment in which steps that import torch and trl are forked as well.
+
+    It is empty where there is no shared server.
+    """
+    if _SHARED not in os.environ:
+        return {}
+    _connect(Path(os.environ[_SHARED])).close()
+    paths = [str(CLIENTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(paths), "STANDIN_WARM_STEPS": os.environ[_SHARED]}
+
+
+def share() -> None:
+    """Have this process and its children use one server, which ends with this process."""
+    folder = tempfile.mkdtemp(prefix="warm-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _hold(Path(folder))
+    os.environ[_SHARED] = folder
+
+
+def shared(folder: Path) -> Path:
+    """Return the folder of the shared server; where there is none, the one that is passed."""
+    return Path(os.environ.get(_SHARED, folder))
+
+
+def _hold(folder: Path) -> None:
+    """Let the server of a folder go on until this process ends, in whatever way."""
+    os.mkfifo(folder / "alive")
+    os.open(folder / "alive", os.O_RDWR)
+
+
+def _connect(folder: Path) -> socket.socket:
     """Connect to the server, which is started where none is yet."""
+    address = folder / "warm.sock"
     with address.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         end = time.monotonic() + _START_SECONDS
@@ -111,30 +139,37 @@ def _connect(address: Path) -> socket.socket:
                 connection.close()
                 assert time.monotonic() < end, "the server of warm processes does not start"
             if not started:
-                address.unlink(missing_ok=True)
-                command = [sys.executable, "-m", __name__, str(address)]
+                if not (folder / "alive").exists():
+                    _hold(folder)
+                command = [sys.executable, "-m", __name__, str(folder)]
                 environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(_REPOSITORY)}
                 _servers.append(
                     subprocess.Popen(
-                        command, stdin=subprocess.PIPE, cwd=_REPOSITORY, env=environment
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        cwd=_REPOSITORY,
+                        env=environment,
+                        start_new_session=True,  # whoever starts it is not all that it serves
                     )
                 )
                 started = True
             time.sleep(0.05)
 
 
-def _serve(address: str) -> None:
+def _serve(folder: Path) -> None:
     for name in _IMPORTS:
         importlib.import_module(name)
+    from transformers import AutoModelForCausalLM, LlamaForCausalLM  # noqa: F401
     from trl import DPOTrainer, SFTTrainer  # noqa: F401  (which it imports where they are used)
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    alive = os.open(folder / "alive", os.O_RDONLY | os.O_NONBLOCK)
     server = socket.socket(socket.AF_UNIX)
-    server.bind(address)
+    server.bind(str(folder / "warm.sock"))
     server.listen()
     while True:
-        ready, _, _ = select.select([server, sys.stdin], [], [])
-        if sys.stdin in ready:
+        ready, _, _ = select.select([server, alive], [], [])
+        if alive in ready:  # nobody holds it any more
             return
         connection, _ = server.accept()
         if os.fork() == 0:
@@ -171,8 +206,12 @@ def _run(connection: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(request["folder"])
-    paths = [request["folder"], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if "PYTHONSAFEPATH" not in os.environ:
+        paths.insert(0, request["folder"])
     sys.path[:0] = [path for path in paths if path and path not in sys.path]
+    if str(CLIENTS) in paths:
+        runpy.run_path(str(CLIENTS / "sitecustomize.py"))  # as a new Python does
     module, *arguments = request["arguments"]
     sys.argv = [module, *arguments]
     code = 0
@@ -189,4 +228,4 @@ def _run(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(Path(sys.argv[1]))

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
 
 from tests.backends.local.models import random_model, rows, write_base, write_rows
-from tests.standin.warm import warm_python
+from tests.standin import warm
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend, pretrained
 from tunepipe.backends.local.base_model import load_tokenizer
@@ -39,7 +39,7 @@ MESSAGES = [{"role": "user", "content": "code of item 3"}]
 def warm_processes(tmp_path_factory):
     """What accelerate launches begins with torch and trl imported."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHON_EXEC", warm_python(tmp_path_factory.mktemp("warm")))
+        patch.setenv("PYTHON_EXEC", warm.warm_python(warm.shared(tmp_path_factory.mktemp("warm"))))
         yield
 
 

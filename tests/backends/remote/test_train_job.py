@@ -25,7 +25,7 @@ JOB = {"namespace": "team", "image": "registry.example/tunepipe:1", "work_uri": 
 def cluster(cloud, tmp_path, monkeypatch):
     folder = tmp_path / "cluster"
     folder.mkdir()
-    cluster = Cluster(folder, cloud.folder)
+    cluster = Cluster(folder)
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig())
     yield cluster
     cluster.stop()

@@ -151,7 +151,7 @@ def test_a_node_of_the_cluster_trains_for_a_run(start, said, tmp_path, monkeypat
     """The step that tunes creates a TrainJob, and the later steps have its model."""
     host, base = start(folder=tmp_path / "runs"), write_base(tmp_path / "base")
     (tmp_path / "nodes").mkdir()
-    cluster = Cluster(tmp_path / "nodes", tmp_path)
+    cluster = Cluster(tmp_path / "nodes")
     monkeypatch.setenv("KUBECONFIG", cluster.kubeconfig())
     job = {"image": IMAGE, "namespace": "team", "work_uri": f"{BUCKET}/work", "nodes": 1}
     job["poll_seconds"] = 0.3
