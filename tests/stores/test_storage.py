@@ -40,9 +40,6 @@ def test_what_is_written_is_read(root: str, tmp_path: Path) -> None:
     assert storage.exists(uri)
     assert written.bytes == storage.stat(uri).bytes == len(data)
     assert storage.read_bytes(uri) == data
-    assert storage.read_bytes(uri, 250, 260) == data[250:260]
-    assert storage.read_bytes(uri, 1270) == data[1270:]
-    assert storage.read_bytes(uri, 7, 7) == b""
     with storage.open_file(uri) as file:
         file.seek(1000)
         assert file.read(10) == data[1000:1010]
@@ -273,7 +270,9 @@ def test_an_object_stored_as_gzip_is_read_as_the_gz_file_that_it_is(cloud: Stand
     storage.write_bytes(packed, f"gs://{BUCKET}/rows.jsonl")
     cloud.ask("facts", {"encodings": {"rows.jsonl": "gzip"}})
     assert storage.read_bytes(f"gs://{BUCKET}/rows.jsonl") == packed
-    assert storage.read_bytes(f"gs://{BUCKET}/rows.jsonl", 3, 9) == packed[3:9]
+    with storage.open_file(f"gs://{BUCKET}/rows.jsonl") as file:
+        file.seek(3)
+        assert file.read(6) == packed[3:9]
 
 
 def test_bytes_that_changed_on_the_way_are_noticed(cloud: StandIn) -> None:

@@ -65,13 +65,10 @@ def size_of(uri: str) -> int | None:
         return None
 
 
-def read_bytes(uri: str, start: int = 0, end: int | None = None) -> bytes:
-    """Read a file, or the part of it from `start` up to but without `end`, in bytes."""
-    if end is not None and end <= start:
-        return b""
+def read_bytes(uri: str) -> bytes:
+    """Read a file."""
     with open_file(uri) as file:
-        file.seek(start)
-        return file.read() if end is None else file.read(end - start)
+        return file.read()
 
 
 def open_file(uri: str) -> BinaryIO:
@@ -86,20 +83,20 @@ def open_file(uri: str) -> BinaryIO:
         return Path(uri).open("rb")
 
 
-def write_file(local: str, uri: str, *, must_be_new: bool = False) -> Stat:
-    """Copy a local file to a path or an object, and replace what is there, or nothing.
-
-    Of several processes that write what must be new, one succeeds; others get a ConflictError.
-    """
+def write_file(local: str, uri: str) -> Stat:
+    """Copy a local file to a path or an object, and replace what is there."""
     with _explained(local):
         Path(local).open("rb").close()  # a missing file is not the store's fault
     if is_object(uri):
-        return _store(uri).write(parse(uri), Path(local), must_be_new=must_be_new)
-    return write_bytes(Path(local).read_bytes(), uri, must_be_new=must_be_new)
+        return _store(uri).write(parse(uri), Path(local), must_be_new=False)
+    return write_bytes(Path(local).read_bytes(), uri)
 
 
 def write_bytes(data: bytes, uri: str, *, must_be_new: bool = False) -> Stat:
-    """Write bytes to a path or an object; see `write_file`."""
+    """Write bytes to a path or an object, and replace what is there, or nothing.
+
+    Of several processes that write what must be new, one succeeds; others get a ConflictError.
+    """
     if is_object(uri):
         return _store(uri).write(parse(uri), data, must_be_new=must_be_new)
     path = Path(uri)
