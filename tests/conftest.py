@@ -15,6 +15,8 @@ from tests.standin.session import cloud, standin  # noqa: F401
 
 # No test asks the network whether this machine is Google's: the question may take a minute.
 os.environ.setdefault("NO_GCE_CHECK", "true")
+# The same tests on every machine: a GPU gives other bits, and allows what is to be refused.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 # The same examples in every run, however long one takes: a run that fails does so again. For new
 # ones: pytest --hypothesis-profile=new

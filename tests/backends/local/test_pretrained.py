@@ -310,7 +310,6 @@ def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
     assert found.statistics["trained_parameters"] == 2 * 2 * ((64 + 64) + (64 + 32))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU makes some of these possible")
 @pytest.mark.parametrize(
     ("options", "kind", "where"),
     [
