@@ -1,8 +1,10 @@
 """How a run gets its code: by image, by a wheel in the bucket, from a wheelhouse, or by name."""
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,18 +13,20 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tests.linked import closure, environment
+from tests.linked import environment
 from tests.packaging.wheels import index_of, repacked
 from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe import __version__
 from tunepipe.cli import main
 from tunepipe.distribution import build_wheel, content_hash, describe_code
-from tunepipe.errors import LimitError, UsageError
+from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.packaging.component import CODE_PLACEHOLDER
+from tunepipe.packaging.requirements import locked
 from tunepipe.packaging.step import requirements_of
-from tunepipe.runs.code import check_code_parameter, find_code
+from tunepipe.runs.code import Code, check_code_parameter, find_code
 from tunepipe.runs.compile import pipeline_text
 from tunepipe.runs.pipeline_spec import read, thin_steps
 
@@ -93,31 +97,88 @@ def only(spec, *steps: str):
     return {"deploymentSpec": {"executors": kept}}
 
 
-def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path):
-    house = tmp_path / "house"
-    spec = only(spec, "split-dataset", "compute-train-steps", "send-notice")
+def locked_names(spec) -> dict[str, set[str]]:
+    """What the lock has for each step: its packages with what they need."""
     steps = {name: requirements_of(module, name) for name, module in thin_steps(spec).items()}
-    needed = {package for packages in steps.values() for package in packages}
-    repacked(closure(needed), house)
-    found = find_code(spec, GS, wheelhouse=str(house))
+    return {
+        name: set(
+            re.findall("^([a-z0-9-]+)==", locked(p.partition("==")[0] for p in packages), re.M)
+        )
+        for name, packages in steps.items()
+    }
+
+
+def filled(house: Path, spec, folder: Path) -> Code:
+    """Fill a wheelhouse, in a copy of the package whose lock has the hashes of our wheels."""
+    copy = folder / "code" / "tunepipe"
+    shutil.copytree(ROOT / "tunepipe", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    lock = copy / "packaging" / "requirements.lock"
+    text = lock.read_text()
+    for wheel in house.glob("*.whl"):
+        name, sha256 = parse_wheel_filename(wheel.name)[0], hashlib.sha256(wheel.read_bytes())
+        hashes = f"    --hash=sha256:{sha256.hexdigest()}\n"
+        text, count = re.subn(
+            rf"^({name}==.*\n)( +--hash=.*\n)+", rf"\g<1>{hashes}", text, flags=re.MULTILINE
+        )
+        assert count == 1, name
+    lock.write_text(text)
+    program = (
+        "import json, sys; from tunepipe.runs.code import find_code;"
+        "found = find_code(json.load(sys.stdin), sys.argv[1], wheelhouse=sys.argv[2]);"
+        "print(json.dumps([dict(found.parameters), dict(found.uploads)]))"
+    )
+    done = subprocess.run(
+        [*OFFLINE, sys.executable, "-c", program, GS, str(house)],
+        input=json.dumps(spec), capture_output=True, text=True, cwd=copy.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return Code(*json.loads(done.stdout))
+
+
+def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path):
+    house = tmp_path / "a house"
+    spec = only(spec, "split-dataset", "compute-train-steps", "send-notice")
+    steps = locked_names(spec)
+    repacked(set().union(*steps.values()), house)
+    found = filled(house, spec, tmp_path)
     lists = {Path(path).stem: Path(path).read_text() for path in found.uploads if "txt" in path}
     assert set(lists) == set(steps)
     for name, packages in steps.items():
-        lines = [line.split(" --hash=") for line in lists[name].splitlines()]
-        names = {Requirement(one).name.lower().replace("_", "-") for one, _ in lines}
-        needed = {re.match(r"[\w.-]+", p)[0].lower().replace("_", "-") for p in packages}
-        assert needed | {"tunepipe", "kfp"} <= names
-        assert all(sha256.startswith("sha256:") for _, sha256 in lines)
+        lines = [line.split(" --hash=sha256:") for line in lists[name].splitlines()]
+        names = [canonicalize_name(Requirement(one).name) for one, _ in lines]
+        assert sorted(names) == sorted([*packages, "tunepipe"])
+        for requirement, sha256 in lines:
+            (path,) = (p for p in found.uploads if p.endswith(requirement.rpartition("/")[2]))
+            assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256
     wheels = [uri for uri in found.uploads.values() if "/wheels/" in uri]
     assert len(wheels) == len(set(wheels)) > len(steps)
+
+
+@pytest.mark.parametrize(
+    ("packages", "message"),
+    [
+        (["kfp", "msgspec", "xxhash"], "DO NOT MATCH THE HASHES .* (kfp|msgspec|xxhash)=="),
+        ([], "No matching distribution found for kfp=="),
+    ],
+)
+def test_a_wheelhouse_takes_no_wheel_but_those_of_the_lock(
+    spec, tmp_path, monkeypatch, packages, message
+):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    repacked(packages, tmp_path / "house")
+    with pytest.raises(CloudError, match=message) as refused:
+        find_code(only(spec, "compute-train-steps"), GS, wheelhouse=str(tmp_path / "house"))
+    assert len(refused.value.found) < 600
+    assert len(list((tmp_path / "house").iterdir())) == len(packages)
 
 
 def test_a_step_is_installed_whole_from_a_wheelhouse_and_runs_without_an_index(spec, tmp_path):
     """An environment with nothing but pip, in which no index and no other host is reached."""
     step = only(spec, "compute-train-steps")
     house, bucket = tmp_path / "house", tmp_path / "gcs"
-    repacked(["kfp", "msgspec", "xxhash"], house, whole=True)
-    found = find_code(step, GS, wheelhouse=str(house))
+    (names,) = locked_names(step).values()
+    repacked(names, house, whole=True)
+    found = filled(house, step, tmp_path)
     for path, uri in found.uploads.items():
         copy = bucket / uri.removeprefix("gs://")
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from packaging.markers import Marker
+from packaging.utils import parse_wheel_filename
+
 from tunepipe.data.fingerprint import digest_of
 from tunepipe.distribution import build_wheel, content_hash
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.packaging.installed import INSTALLED
-from tunepipe.packaging.requirements import KFP
+from tunepipe.packaging.requirements import locked
 from tunepipe.packaging.step import requirements_of
 from tunepipe.runs.pipeline_spec import thin_steps
 
@@ -30,6 +33,7 @@ _TARGET = (
     *(f"--platform=manylinux_2_{minor}_x86_64" for minor in (28, 27, 26, 24, 17, 12, 5)),
     *("--platform=manylinux2014_x86_64", "--platform=linux_x86_64"),
 )
+_MARKERS = {"sys_platform": "linux", "platform_machine": "x86_64", "python_full_version": "3.11.0"}
 
 
 class Code(NamedTuple):
@@ -117,16 +121,13 @@ def _cache() -> Path:
 def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path) -> Code:
     """Write, for each step, a file of all wheels that it installs, with their hashes."""
     folder.mkdir(parents=True, exist_ok=True)
-    steps = {name: requirements_of(module, name) for name, module in modules.items()}
-    every = {package for packages in steps.values() for package in packages}
-    kfp = _fill(folder, every - {KFP})
+    steps = {name: _locked(requirements_of(module, name)) for name, module in modules.items()}
+    wheels = _download(folder, {name: pin for pins in steps.values() for name, pin in pins.items()})
     uploads: dict[str, str] = {}
     texts = {}
-    for name, packages in steps.items():
-        # kfp comes without what it requires: a step needs only its types.
-        wheels = [wheel, kfp, *_resolve(folder, [each for each in packages if each != KFP])]
+    for name, pins in steps.items():
         lines = []
-        for path in sorted(wheels, key=lambda path: path.name):
+        for path in sorted([wheel, *map(wheels.__getitem__, pins)], key=lambda path: path.name):
             sha256 = _sha256(path)
             place = f"{sha256[:16]}/{path.name}"
             uploads.setdefault(str(path), f"{root}/wheels/{place}")
@@ -143,37 +144,40 @@ def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path
     return Code({"code": f"/gcs/{root.removeprefix('gs://')}/code/{key}/"}, uploads)
 
 
-def _fill(folder: Path, packages: Collection[str]) -> Path:
-    """Download what is missing: the packages with what they require, and kfp alone; its wheel."""
-    target = [*_TARGET, "--dest", str(folder), "--find-links", str(folder)]
-    _pip("download", *target, "--no-deps", KFP)
-    if packages:
-        _pip("download", *target, *sorted(packages))
-    return next(folder.glob(f"{KFP.replace('==', '-')}-*.whl"))
+def _locked(requirements: list[str]) -> dict[str, str]:
+    """Return the lock's entries for a step's requirements and for what those need, by name."""
+    lock = locked(requirement.partition("==")[0] for requirement in requirements)
+    pins = {}
+    for entry in re.split("^(?=[a-z])", lock, flags=re.MULTILINE)[1:]:
+        head, end, hashes = entry.partition(" \\\n")
+        pin, _, marker = head.partition(" ; ")
+        if not marker or Marker(marker).evaluate(_MARKERS):
+            pins[pin.partition("==")[0]] = pin + end + hashes
+    return pins
 
 
-def _resolve(folder: Path, packages: list[str]) -> list[Path]:
-    """Return the wheels of a filled folder that pip would install for some packages."""
-    if not packages:
-        return []
-    with tempfile.TemporaryDirectory() as target:
-        dry = ("--dry-run", "--ignore-installed", "--no-index", "--target", target)
-        links = (*_TARGET, "--find-links", str(folder))
-        report = _pip("install", *dry, "--report", "-", *links, *packages)
-    urls = [each["download_info"]["url"] for each in json.loads(report)["install"]]
-    return [folder / url.rpartition("/")[2] for url in urls]
-
-
-def _pip(verb: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", verb]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise CloudError(
-            f"pip {verb} failed: {done.stderr.strip().rpartition(chr(10))[2]}",
-            where="wheelhouse",
-            fix="reach an index once to fill the folder, or copy one that is filled",
-        )
-    return done.stdout
+def _download(folder: Path, pins: Mapping[str, str]) -> dict[str, Path]:
+    """Put the wheels that pins name by their hashes into a folder; return each by its name."""
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:
+        lock = f"{fresh}/requirements.txt"
+        Path(lock).write_text("".join(pins.values()), encoding="utf-8")
+        pip = "-m pip --quiet --disable-pip-version-check download --no-deps --require-hashes"
+        files = ("--dest", fresh, "--find-links", str(folder), "--requirement", lock)
+        # A folder that holds all of them needs no index, which may be out of reach.
+        for index in (["--no-index"], []):
+            command = [sys.executable, *pip.split(), *_TARGET, *files, *index]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if not done.returncode:
+                wheels = {
+                    parse_wheel_filename(each.name)[0]: each for each in Path(fresh).glob("*.whl")
+                }
+                return {name: wheel.replace(folder / wheel.name) for name, wheel in wheels.items()}
+    reason = done.stderr.rpartition("ERROR: ")[2].partition("Expected sha256")[0]
+    raise CloudError(
+        f"pip download failed: {' '.join(reason.split())}",
+        where="wheelhouse",
+        fix="reach an index once to fill the folder, or copy one that is filled",
+    )
 
 
 @cache
