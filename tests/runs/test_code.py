@@ -286,6 +286,30 @@ def test_the_request_moves_the_steps_onto_the_image(
     assert job["labels"]["tunepipe_code"] == content_hash()[:16]
 
 
+def test_the_wheel_of_a_custom_run_is_built_once(tmp_path: Path) -> None:
+    """Its steps and its jobs have the same."""
+    from tunepipe.runs import vertex_request
+
+    dataset = tmp_path / "rows.jsonl"
+    dataset.write_text('{"input_text": "q", "output_text": "a"}\n')
+    run = vertex_request.VertexRun(
+        backend="custom", project=PROJECT, region=REGION, bucket=f"gs://{BUCKET}",
+        parameters={"dataset_uri": str(dataset), "base_model": "team/model"},
+    )  # fmt: skip
+    builds = []
+    sys.setprofile(lambda frame, event, _: frame.f_code is build_wheel.__code__
+                   and event == "call" and builds.append(frame))  # fmt: skip
+    try:
+        request = vertex_request.prepare(run, now=datetime(2026, 11, 26, tzinfo=UTC))
+    finally:
+        sys.setprofile(None)
+    assert len(builds) == 1
+    sent = request.job["runtime_config"]["parameter_values"]
+    (uri,) = (uri for path, uri in request.uploads.items() if path.endswith(".whl"))
+    assert sent["options"]["code"] == uri
+    assert uri.removeprefix("gs://") in sent["code"]
+
+
 def test_an_image_runs_every_step_without_a_network(tmp_path: Path) -> None:
     """An environment with tunepipe in which no index, and no other host, can be reached."""
     rows = (ROOT / "examples" / "orders.jsonl").read_text().splitlines()[:60]

@@ -39,11 +39,13 @@ _MARKERS = {"sys_platform": "linux", "platform_machine": "x86_64", "python_full_
 class Code(NamedTuple):
     """The pipeline's parameter `code`; none for a pipeline that takes none.
 
-    `uploads` are the local files that the steps need, each with its URI, which holds its hash.
+    `uploads` are the local files that the steps need, each with its URI, which holds its hash; the
+    `wheel` is that of this package, with its SHA-256, where one was built.
     """
 
     parameters: Mapping[str, str]
     uploads: Mapping[str, str] = MappingProxyType({})
+    wheel: tuple[Path, str] | None = None
 
 
 def find_code(
@@ -79,7 +81,7 @@ def find_code(
     uri = wheel_uri(root, wheel, sha256)
     # The steps on Vertex AI find an object on the mount of Cloud Storage.
     mounted = f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
-    return Code({"code": f"{mounted}#sha256={sha256}"}, {str(wheel): uri})
+    return Code({"code": f"{mounted}#sha256={sha256}"}, {str(wheel): uri}, (wheel, sha256))
 
 
 def check_code_parameter(code: str) -> str:

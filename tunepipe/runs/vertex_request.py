@@ -129,7 +129,7 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
         **{name: getattr(run, name) for name in ("backend", "project", "region")},
     }
     sent = {"run": names, **sent}
-    return _request(run, spec, sent, {RUN_LABEL: key}, {**uploads, **code.uploads})
+    return _request(run, spec, sent, {RUN_LABEL: key}, code, uploads)
 
 
 def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
@@ -145,7 +145,7 @@ def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
     # Other parameters begin another series: what was seen with the old ones says nothing.
     sent["series"] = f"{schedule}-{_key('', run.backend, sent)[:8]}"
     # Not the label of a single run: what it runs over is not known before it runs.
-    return _request(run, spec, sent, {SCHEDULE_LABEL: schedule}, code.uploads)
+    return _request(run, spec, sent, {SCHEDULE_LABEL: schedule}, code, {})
 
 
 def _check(run: VertexRun) -> None:
@@ -266,15 +266,17 @@ def _request(
     spec: Mapping[str, Any],
     parameters: Mapping[str, Any],
     labels: Mapping[str, str],
+    code: Code,
     uploads: Mapping[str, str],
 ) -> JobRequest:
+    uploads = {**uploads, **code.uploads}
     # A custom job finds this package's code in the bucket; the run's key goes without it.
     options = parameters.get("options", {})
     if run.backend == "custom" and not options.get("code"):
-        wheel, sha256 = cached_wheel()
+        wheel, sha256 = code.wheel or cached_wheel()
         uri = wheel_uri(run.root, wheel, sha256)
         parameters = {**parameters, "options": {**options, "code": uri}}
-        uploads = {**uploads, str(wheel): uri}
+        uploads[str(wheel)] = uri
     for name, value in run.labels.items():
         if name.startswith("tunepipe_"):
             raise LimitError(
