@@ -136,7 +136,7 @@ class Scores:
         head, *rows = metric_rows(self.evaluation)
         verdict, reason = self.evaluation.decide()
         return result_html(
-            f"Scores of {self.evaluation.rows:,} rows, {self.evaluation.task}",
+            f"Scores of {plural(self.evaluation.rows, 'row')}, {self.evaluation.task}",
             verdict,
             [(head, rows)],
             [reason] if verdict else [],

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from tunepipe.errors import UsageError
 from tunepipe.evaluation.classification_metrics import measure
-from tunepipe.evaluation.comparison import Gate, compare, compare_metrics
+from tunepipe.evaluation.comparison import Gate, compare, compare_metrics, in_words
 from tunepipe.evaluation.intervals import Sample
 from tunepipe.evaluation.metric import Clusters
 from tunepipe.reporting.facts import BETTER, EXCLUDED, UNDECIDED, WORSE, Comparison
@@ -25,6 +25,12 @@ rows = st.lists(st.tuples(score, score), max_size=25)
 
 def split(pairs):
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def test_one_row_is_counted_as_one():
+    one = Comparison(metric="m", rows=1, groups=1)
+    assert in_words(one).endswith(" on 1 row")
+    assert in_words(replace(one, rows=2)).endswith(" on 2 rows in 1 independent group")
 
 
 @settings(deadline=None, max_examples=60)

@@ -253,7 +253,7 @@ def test_the_difference_of_a_metric_is_that_of_its_values():
 @pytest.mark.parametrize(
     ("base", "found"),
     [
-        (made(["a"] * 2, ["r"] * 2), "1 of 3 rows are missing"),
+        (made(["a"] * 2, ["r"] * 2), "the baseline lacks 1 of 3 rows"),
         (made(["a"] * 4, ["r"] * 4), "the baseline has 1 row not in the predictions"),
         (made(["a"] * 3, ["r", "x", "r"]), "1 row with another reference"),
         (

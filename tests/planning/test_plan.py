@@ -494,6 +494,7 @@ def test_the_plan_says_what_the_held_out_rows_show():
     assert few.as_json()["smallest_difference"] == pytest.approx(0.2, abs=0.03)
     assert "50 held-out rows show a difference of" in few.warnings[-1]
     assert many.warnings == plan.warnings
+    assert plan.with_held_out(HeldOut(1)).warnings[-1].startswith("1 held-out row shows a ")
     assert "5,000 held-out rows show a difference of 1.8 points" in many.explanation[-1]
 
 

@@ -143,10 +143,10 @@ def test_doubts_about_the_tuning_are_part_of_the_reason(tmp_path: Path) -> None:
     for name, written in (("tuned", rows), ("base", none)):
         predictions.write(written, tmp_path / name)
         files[name] = SimpleNamespace(path=str(tmp_path / name))
-    report = {"statistics": {"doubts": ["only 3 of 339 planned steps were made"]}}
+    report = {"statistics": {"doubts": ["the job made only 3 of 339 planned steps"]}}
     (tmp_path / "tuning").write_text(json.dumps(report))
     files["tuning"] = SimpleNamespace(path=str(tmp_path / "tuning"))
     found = compare_step(files, str(tmp_path / "comparison"))
     assert found.verdict == evaluate(rows, none).comparison.verdict
-    assert found.reason.endswith("About the tuning: only 3 of 339 planned steps were made.")
+    assert found.reason.endswith("About the tuning: the job made only 3 of 339 planned steps.")
     assert json.loads((tmp_path / "comparison").read_text())["doubts"]

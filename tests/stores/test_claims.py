@@ -69,7 +69,7 @@ def test_what_a_killed_run_leaves_binds_the_next_for_a_while(tmp_path, steps, to
             ours.take()
         assert caught.value.where == str(tmp_path)
     if "known" in told:
-        assert re.search(r"for (19\d\d|2000) seconds more", caught.value.found)
+        assert re.search(r"for (1,9\d\d|2,000) seconds more", caught.value.found)
 
 
 @pytest.mark.parametrize(("steps", "seconds"), [(("take",), 0.05), (("take", "begin"), 0.15)])

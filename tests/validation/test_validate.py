@@ -155,7 +155,7 @@ def test_a_leak_is_seen_from_one_format_to_another(tmp_path, format, workers):
 def test_a_file_that_cannot_be_read_whole_is_no_proof_against_a_leak(tmp_path, unread):
     train = write(tmp_path / "train.jsonl", *defects.sound_lines("palm"), pair("q", "a"))
     held = write(tmp_path / "eval.jsonl", pair("another", "a"), unread)
-    with pytest.raises(UsageError, match="cannot be compared with: 1 of its 2 rows have errors"):
+    with pytest.raises(UsageError, match="cannot be compared with: errors in 1 of its 2 rows"):
         validate([train], against=[held])
 
 

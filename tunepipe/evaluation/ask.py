@@ -24,7 +24,7 @@ from tunepipe.data.conversations import Example
 from tunepipe.data.parts import media_of, readable_prompt
 from tunepipe.data.predictions import Prediction, short_fields, write
 from tunepipe.data.rows import read_examples
-from tunepipe.errors import CloudError, TunepipeError
+from tunepipe.errors import CloudError, TunepipeError, plural
 from tunepipe.gcp import retries
 from tunepipe.gcp.retries import root_of, status_of
 from tunepipe.progress import Progress
@@ -93,7 +93,7 @@ def predict_rows(
     unanswered = sum(row.prediction is None for row in rows)
     if rows and unanswered == len(rows):
         raise CloudError(
-            f"none of {len(rows)} rows was answered: {rows[0].error}",
+            f"none of {plural(len(rows), 'row')} was answered: {rows[0].error}",
             where=model,
             fix="check quota and endpoint, then start the step again",
         )

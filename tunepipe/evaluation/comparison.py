@@ -137,10 +137,11 @@ def in_words(comparison: Comparison) -> str:
     interval = f"{points(comparison.low)} to {points(comparison.high)}"
     text = (
         f"{comparison.metric} {points(comparison.difference)} points "
-        f"({percent(comparison.confidence)} interval {interval}) on {count(comparison.rows)} rows"
+        f"({percent(comparison.confidence)} interval {interval}) on "
+        f"{plural(comparison.rows, 'row')}"
     )
     if comparison.groups != comparison.rows:
-        text += f" in {count(comparison.groups)} independent groups"
+        text += f" in {plural(comparison.groups, 'independent group')}"
     if comparison.trained_rows:
         left_out = plural(comparison.trained_rows, "row")
         text += f"; {left_out} left out, because that model was trained on them"

@@ -26,7 +26,7 @@ from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import estimated_tokens
 from tunepipe.catalog.schema import Prices
 from tunepipe.data.predictions import Prediction, read_lines
-from tunepipe.errors import CloudError, LimitError, UsageError, dollars
+from tunepipe.errors import CloudError, LimitError, UsageError, dollars, plural
 from tunepipe.evaluation.comparison import compare
 from tunepipe.evaluation.intervals import wilson
 from tunepipe.evaluation.judge_prompt import PROMPT, check_template, material
@@ -213,7 +213,7 @@ def check_calibrated(judge: Judge) -> None:
     people = judge.agreement or Agreement()
     if people.rows < MIN_HUMAN_ROWS or people.kappa < MIN_KAPPA:
         raise UsageError(
-            f"the judge agrees with people on {people.rows} rows with a kappa of "
+            f"the judge agrees with people on {plural(people.rows, 'row')} with a kappa of "
             f"{people.kappa:.2f}; it decides from {MIN_HUMAN_ROWS} rows and {MIN_KAPPA} on",
             where="--judge-decides",
             fix="let people compare more rows, use another judge, or let a metric decide",
@@ -258,8 +258,8 @@ def _check_cost(bill: Bill, max_cost_usd: float) -> None:
         )
     if bill.cost_usd > max_cost_usd:
         raise LimitError(
-            f"judging is estimated at {dollars(bill.cost_usd)} for {bill.questions:,} questions, "
-            f"above the ceiling of {dollars(max_cost_usd)}",
+            f"judging is estimated at {dollars(bill.cost_usd)} for "
+            f"{plural(bill.questions, 'question')}, above the ceiling of {dollars(max_cost_usd)}",
             where="max_cost_usd",
             fix="fewer rows, another judge, or a higher ceiling",
         )

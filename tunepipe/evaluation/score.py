@@ -433,7 +433,7 @@ def _same_rows(rows: Sequence[Prediction], others: Sequence[Prediction]) -> list
     inputs = [a.id for a, b in pairs if a.input and b.input and a.input != b.input]
     references = [a.id for a, b in pairs if a.reference != b.reference]
     if missing := len(rows) - len(pairs):
-        problem = f"{missing:,} of {len(rows):,} rows are missing in the baseline"
+        problem = f"the baseline lacks {missing:,} of {plural(len(rows), 'row')}"
     elif extra := len(by_key) - len(rows):
         problem = f"the baseline has {plural(extra, 'row')} not in the predictions"
     if problem:

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar
 from msgspec import Meta, Struct
 
 from tunepipe.decoding import decode
-from tunepipe.errors import CloudError, UnreachableError
+from tunepipe.errors import CloudError, UnreachableError, plural
 from tunepipe.files import replacing
 from tunepipe.gcp.clients import host, region_of
 from tunepipe.gcp.explanations import advice, explained
@@ -308,7 +308,7 @@ class _Launch:
                 self._patiently(lambda: self.service.cancel(name))
                 outcome = "it was cancelled"
         raise CloudError(
-            f"the job has not ended within {self.options.max_hours:g} hours; {outcome}",
+            f"the job has not ended within {plural(self.options.max_hours, 'hour')}; {outcome}",
             where=name,
             fix="look at the job's page; raise max_hours if it needs longer",
         )

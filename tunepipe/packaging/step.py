@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tunepipe.distribution import ROOT
-from tunepipe.errors import LimitError
+from tunepipe.errors import LimitError, plural
 from tunepipe.packaging.imports import modules_of, third_party_of
 from tunepipe.packaging.installed import INSTALLED, check_code, install_missing, require_installed
 from tunepipe.packaging.requirements import KFP, requirements
@@ -75,7 +75,7 @@ def _time_limit(function: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, lambda number, frame: os._exit(LimitError.exit_code))
         signal.alarm(_GRACE_SECONDS)
         raise LimitError(
-            f"the step has not ended within {hours:g} hours",
+            f"the step has not ended within {plural(hours, 'hour')}",
             where=function,
             fix="see its log; run again, and the work goes on where it stood",
         )

@@ -79,7 +79,7 @@ def calibrated(
     if sample is not None:
         factor = sample.counted / sample.estimated
         how = f"{factor:.3g}"
-        by = f" tokens, calibrated on {sample.rows} rows with {sample.counter}"
+        by = f" tokens, calibrated on {plural(sample.rows, 'row')} with {sample.counter}"
     elif per_ascii_character > ASCII_TOKENS:
         factor = per_ascii_character / ASCII_TOKENS
         how, by = f"{per_ascii_character:g} / {ASCII_TOKENS:g}, as measured", ""

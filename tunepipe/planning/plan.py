@@ -151,8 +151,9 @@ class Plan:
                 f"known for {self.model}"
             )
         line = (
-            f"{rows:,} held-out rows show a difference of {100 * size:.1f} points or more (80 % "
-            f"power, if the models differ on {100 * _DIFFERING:g} % of them)"
+            f"{plural(rows, 'held-out row')} {'shows' if rows == 1 else 'show'} a difference of "
+            f"{100 * size:.1f} points or more (80 % power, if the models differ on "
+            f"{100 * _DIFFERING:g} % of them)"
         )
         if size > _MUCH:
             warnings.append(f"{line}: smaller gains end as not-enough-evidence")

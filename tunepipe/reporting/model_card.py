@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tunepipe.reporting.facts import Facts, read_facts
-from tunepipe.reporting.formatting import between, clean, count
+from tunepipe.reporting.formatting import between, clean, count, plural
 from tunepipe.reporting.sections import split_pairs, training_pairs, verdict, whole_metrics
 from tunepipe.reporting.summary import bullets, escaped, scores_markdown
 from tunepipe.reporting.validation_page import data_pairs
@@ -40,7 +40,7 @@ def model_card(facts: Mapping[str, Any] | Facts) -> str:
     pairs = [(label, text, _published(text)) for label, text in training_pairs(facts)]
     training = [(label, name) for label, text, name in pairs if label != "Model" or name == text]
     rows = facts.tuned.rows
-    held_out = f"{count(rows)} held-out rows" if rows else "held-out rows of the same data"
+    held_out = plural(rows, "held-out row") if rows else "held-out rows of the same data"
     limits = (
         f"The scores were measured on {held_out}, which come from the same source as the training "
         "rows: they say nothing of other texts. No licence and no intended use were stated; the "

@@ -256,7 +256,8 @@ def caveats(facts: Facts) -> list[str]:
         clauses.append(f"{left_out} left out, because the {other} was trained on them")
     if comparison.groups and comparison.groups < comparison.rows:
         independent = f"{count(comparison.groups)} of {count(comparison.rows)}"
-        clauses.append(f"only {independent} rows are independent")
+        are = "is" if comparison.groups == 1 else "are"
+        clauses.append(f"only {independent} rows {are} independent")
     smallest = score(comparison.smallest_difference)
     clauses.append(f"differences below {smallest} points may stay unseen")
     if tuned.look > 1:
@@ -341,7 +342,9 @@ def judge_view(judge: Judge) -> dict[str, Any] | None:
         return None
     pairs = [("Judge", judge.model)]
     if by := judge.comparison:
-        agreed = f"{count(judge.judged - judge.disagreements)} of {count(judge.judged)} rows asked"
+        agreed = (
+            f"{count(judge.judged - judge.disagreements)} of {plural(judge.judged, 'row')} asked"
+        )
         pairs += [
             ("Verdict", _judge_words(judge)[1]),
             ("Wins of the tuned model", count(by.wins)),
@@ -354,7 +357,7 @@ def judge_view(judge: Judge) -> dict[str, Any] | None:
         won = f"{score(bias.value)} ({between(bias.low, bias.high)}) of {count(bias.rows)}"
         pairs.append(("The longer answer won", won))
     if people := judge.agreement:
-        share = f"{score(people.value)} of 100 on {count(people.rows)} rows"
+        share = f"{score(people.value)} of 100 on {plural(people.rows, 'row')}"
         pairs.append(("Agrees with people", f"{share}, kappa {people.kappa:.2f}"))
     if other := judge.champion:
         against = f"refused: {other.refused}" if other.refused else ": ".join(_judge_words(other))

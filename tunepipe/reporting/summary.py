@@ -69,20 +69,19 @@ def scores_markdown(facts: Facts) -> list[str]:
 def _sentence(other: str, comparison: Comparison) -> str:
     interval = formatting.between(comparison.low, comparison.high, signed=True)
     p_value = formatting.p_value(comparison.p_value).replace("<", "&lt;")
-    wins, ties, losses = map(
-        formatting.count, (comparison.wins, comparison.ties, comparison.losses)
-    )
+    wins = formatting.plural(comparison.wins, "row")
+    ties, losses = map(formatting.count, (comparison.ties, comparison.losses))
     absent, trained = sections.missing(comparison), comparison.trained_rows
     notes = [
         f"missing: {absent}" if absent else "",
-        f"{formatting.count(trained)} rows left out" if trained else "",
+        f"{formatting.plural(trained, 'row')} left out" if trained else "",
         sections.margin(comparison),
     ]
     more = sections.more_rows(comparison)
     return (
         f"Against {other}, by {escaped(sections.spoken(comparison.metric))}: "
         f"**{formatting.points(comparison.difference)}** points "
-        f"({interval} ({formatting.percent(comparison.confidence)})), {p_value}; {wins} rows "
+        f"({interval} ({formatting.percent(comparison.confidence)})), {p_value}; {wins} "
         f"better, {ties} the same, {losses} worse"
         f"{''.join(f'; {escaped(note)}' for note in notes if note)}: "
         f"{escaped(comparison.verdict.replace('-', ' '))}{f'; {more}' if more else ''}."

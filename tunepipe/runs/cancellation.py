@@ -15,7 +15,7 @@ from typing import Any
 
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS
 from tunepipe.backends.managed.jobs import TUNING_JOBS, list_jobs
-from tunepipe.errors import CloudError
+from tunepipe.errors import CloudError, plural
 from tunepipe.gcp import clients, pipeline_jobs
 from tunepipe.gcp.genai import translate_errors
 from tunepipe.gcp.labels import KEY_LABEL
@@ -79,7 +79,7 @@ def cancel(
                 shown = line
             if time.monotonic() > end:
                 raise CloudError(
-                    f"not everything has ended within {wait_seconds:g} seconds: {line}",
+                    f"not everything has ended within {plural(wait_seconds, 'second')}: {line}",
                     where=name,
                     fix="run the same command again: it goes on waiting",
                 )

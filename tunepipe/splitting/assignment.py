@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, plural
 from tunepipe.splitting import sampling
 from tunepipe.splitting.sampling import SPAN, Room, Units, mix
 from tunepipe.splitting.scan import Criteria, Scan
@@ -99,7 +99,7 @@ def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
         with_more_bytes = sampling.below(units, 0, free)
         if sum(units.rows[i] for i in with_more_bytes) >= room.least:
             raise DataError(
-                f"an evaluation file of {room.least} rows would be larger than the"
+                f"an evaluation file of {plural(room.least, 'row')} would be larger than the"
                 f" {room.most_bytes} bytes that {room.model or 'the service'} takes",
                 fix="lower eval_min, shorten the longest rows, or add training rows",
             )

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any
 
 from tunepipe.catalog.catalog import Catalog, load_catalog
-from tunepipe.errors import DataError, UsageError
+from tunepipe.errors import DataError, UsageError, plural
 
 SPAN = 1 << 64
 
@@ -131,7 +131,7 @@ def allowance(
     if least > most:
         raise DataError(
             f"cannot split: {why_least}, but {why_most}",
-            where=f"{rows} rows",
+            where=plural(rows, "row"),
             fix="add rows, or change eval_min, eval_max or the model",
         )
     return Room(least, most, most_bytes, model, why_least, why_most, why_bytes)

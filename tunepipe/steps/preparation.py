@@ -9,6 +9,7 @@ from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.data.rows import read_examples
+from tunepipe.errors import plural
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
 from tunepipe.registry import champions, data_history, looks, records
@@ -95,5 +96,5 @@ def _check_guard(uri: str, model: Model) -> str:
     with local_files(uri) as paths:
         rows = [row for path in paths for row in read_examples(path)]
     check_parts(rows, model, rows="guarded rows")
-    print(f"{len(rows):,} guarded rows")
+    print(plural(len(rows), "guarded row"))
     return identity(uri).fingerprint

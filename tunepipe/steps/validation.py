@@ -27,7 +27,7 @@ def conclude(report: Report, problems: Artifact, page: Artifact, fingerprint: st
         field = f" in {problem.field}" if problem.field else ""
         print(f"line {problem.line}: {problem.code}{field}")
     if report.errors > _PROBLEMS_LOGGED:
-        print(f"… and {report.errors - _PROBLEMS_LOGGED:,} more errors")
+        print(f"… and {plural(report.errors - _PROBLEMS_LOGGED, 'more error')}")
     print(f"the whole report: {page.uri}")
     if fingerprint and report.fingerprint != fingerprint:
         raise DataError(

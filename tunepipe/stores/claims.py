@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunepipe.errors import plural
 from tunepipe.gcp.labels import KEY_LABEL, run_id
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs, WaitingError
@@ -65,7 +66,7 @@ class Claim:
             if state == CREATING:
                 found = (
                     "it is not known yet whether the job was created: its request got no clear "
-                    f"answer; looking for it for {left_seconds:.0f} seconds more"
+                    f"answer; looking for it for {plural(round(left_seconds), 'second')} more"
                 )
             raise WaitingError(found, where=self.uri)
         self._append(CLAIMED)

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunepipe.catalog.limits import Rules, estimated_tokens
 from tunepipe.data.fingerprint import combined
+from tunepipe.errors import plural
 from tunepipe.validation.duplicates import Repeat, Repeats
 from tunepipe.validation.problems import Problem
 from tunepipe.validation.statistics import Tally
@@ -214,7 +215,8 @@ def _media_problems(media: Mapping[str, int], valid_rows: int, rules: Rules) -> 
         what = f"the rows set several media resolutions: {', '.join(resolutions)}"
         yield Problem("media-limit", what, fix="set one mediaResolution in all rows")
     if limits.drops_text_rows and rows < valid_rows:
-        what = f"{valid_rows - rows} rows have no picture; {model} drops them without a word"
+        texts = plural(valid_rows - rows, "row")
+        what = f"{texts} without a picture: {model} drops such rows without a word"
         yield Problem("media-limit", what, fix="keep text rows and picture rows in files apart")
 
 

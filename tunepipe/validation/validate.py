@@ -23,7 +23,7 @@ from tunepipe.data.source import (
     expanded,
     open_local,
 )
-from tunepipe.errors import UsageError
+from tunepipe.errors import UsageError, plural
 from tunepipe.validation.duplicates import RepeatFinder
 from tunepipe.validation.file_checks import SizeOf, check_files
 from tunepipe.validation.problems import Problem
@@ -288,7 +288,7 @@ def _require_read(source: Source, tally: Tally) -> None:
     if source.kind.problem:
         found = source.kind.problem
     elif unread := tally.rows - tally.valid_rows:
-        found = f"{unread} of its {tally.rows} rows have errors"
+        found = f"errors in {unread:,} of its {plural(tally.rows, 'row')}"
     else:
         return
     fix = f"tunepipe validate {source.path}"

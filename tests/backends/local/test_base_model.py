@@ -137,7 +137,7 @@ CASES = {
     "cut off": (with_bytes(lambda b: b[:-99]), r"model\.safetensors is broken or cut off"),
     "empty": (with_bytes(lambda b: b""), r"model\.safetensors is empty"),
     "an LFS pointer": (with_bytes(lambda b: LFS), r"model\.safetensors is a Git LFS pointer"),
-    "a shard missing": (without_shard, r"1 of its \d files of weights are missing \(model-00002"),
+    "a shard missing": (without_shard, r"lacks 1 of its \d files of weights \(model-00002"),
     "a pickle that is cut off": (
         as_pickle(lambda weights: weights, lambda b: b[:-500]),
         r"pytorch_model\.bin is broken or cut off",

@@ -35,7 +35,8 @@ CONFIGURATIONS = Path(trl.__file__).parent / "accelerate_configs"
         (0, 4, "cpu", 8, 4),
         (4, 5, "cuda", 8, "need a GPU each"),
         (4, 2, "cuda:1", 8, "need a GPU each"),
-        (0, 3, "cpu", 8, "cannot be shared equally"),
+        (0, 3, "cpu", 8, "8 rows a step cannot be shared equally by 3 processes"),
+        (0, 2, "cpu", 1, "1 row a step cannot be shared equally by 2 processes"),
     ],
 )
 def test_processes_are_one_a_gpu_that_share_a_step_equally(

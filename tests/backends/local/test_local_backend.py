@@ -209,7 +209,7 @@ def test_checkpoints_go_where_they_are_told_and_belong_to_one_request(data, tmp_
     [
         ({"learning_rate_multiplier": 1e30}, "not a number at step"),
         ({"learning_rate_multiplier": 2000.0}, "training did not help"),
-        ({"options": {"max_tokens": 5}}, "rows have more than 5 tokens, the longest"),
+        ({"options": {"max_tokens": 5}}, "rows with more than 5 tokens, the longest"),
     ],
 )
 def test_a_run_that_fails_is_no_success(data, tmp_path, changes, message):

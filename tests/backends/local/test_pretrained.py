@@ -328,7 +328,7 @@ def test_what_cannot_be_is_refused(base, data, tmp_path, options, kind, where):
 def test_a_row_longer_than_the_model_reads_is_refused(base, tmp_path):
     row = {"input_text": "item " * 300, "output_text": "C1"}
     data = (write_rows(tmp_path / "long.jsonl", [row] * 2), "")
-    with pytest.raises(DataError, match="2 of 2 rows have more than 256 tokens"):
+    with pytest.raises(DataError, match="2 of 2 rows with more than 256 tokens"):
         run(base, data, tmp_path / "out")
 
 

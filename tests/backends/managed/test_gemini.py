@@ -589,7 +589,7 @@ def test_a_few_dropped_examples_are_told(
     statistics = tuned(request_, tmp_path).statistics
     assert statistics["dropped_examples"] == 3
     assert statistics["dropped_reasons"] == {"The example has more tokens than allowed.": 3}
-    assert "3 of 100 examples were dropped" in statistics["note"]
+    assert "the job dropped 3 of 100 examples" in statistics["note"]
 
 
 @pytest.mark.parametrize("method", ["GetContext", "ReadTensorboardTimeSeriesData"])

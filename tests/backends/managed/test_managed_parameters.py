@@ -346,7 +346,7 @@ def test_differences_are_told():
         "loss_curve": [[1, 1.0, None], [2, 1.5, None]],
         "first_loss": 1.0,
         "last_loss": 1.5,
-        "doubts": ["4 of 100 examples were dropped", "the loss did not fall: 1 to 1.5"],
+        "doubts": ["the job dropped 4 of 100 examples", "the loss did not fall: 1 to 1.5"],
         "remarks": ["24 steps made, 39 planned: the service chooses its own batch size"],
     }
 
@@ -355,13 +355,22 @@ def test_differences_are_told():
     ("steps", "losses", "doubts"),
     [
         (20, [2.0, 1.9], []),
-        (19, [2.0], ["only 19 of 40 planned steps were made"]),
+        (19, [2.0], ["the job made only 19 of 40 planned steps"]),
         (
             10,
             [2.0, 2.0],
-            ["only 10 of 40 planned steps were made", "the loss did not fall: 2 to 2"],
+            ["the job made only 10 of 40 planned steps", "the loss did not fall: 2 to 2"],
         ),
-        (9, [], ["only 9 of 40 planned steps were made", "the model was hardly trained: 9 steps"]),
+        (
+            9,
+            [],
+            ["the job made only 9 of 40 planned steps", "the model was hardly trained: 9 steps"],
+        ),
+        (
+            1,
+            [],
+            ["the job made only 1 of 40 planned steps", "the model was hardly trained: 1 step"],
+        ),
         (0, [], []),
     ],
 )
@@ -380,7 +389,7 @@ def test_a_job_that_hardly_trained_says_so():
     found = compare_with_plan(stats, curve, planned, where="job")
     assert (found["first_loss"], found["last_loss"]) == (6.10, 5.86)
     assert found["doubts"] == [
-        "only 3 of 339 planned steps were made",
+        "the job made only 3 of 339 planned steps",
         "the model was hardly trained: 3 steps",
     ]
 

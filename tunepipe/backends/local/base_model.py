@@ -340,7 +340,7 @@ def weights_fault(folder: Path) -> str:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         if missing := sorted(shard for shard in shards if not (folder / shard).exists()):
             count = f"{len(missing)} of its {len(shards)}"
-            return f"{count} files of weights are missing ({_some(missing)})"
+            return f"it lacks {count} files of weights ({_some(missing)})"
     return ""
 
 

@@ -25,7 +25,7 @@ import msgspec
 from tunepipe import errors
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.local.training import TrainingTask
-from tunepipe.errors import TunepipeError, UsageError
+from tunepipe.errors import TunepipeError, UsageError, plural
 from tunepipe.progress import Progress
 
 _END_SECONDS = 30.0
@@ -90,7 +90,8 @@ def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
     count = count or 1
     if batch_size % (count * nodes):
         raise UsageError(
-            f"{batch_size} rows a step cannot be shared equally by {count * nodes} processes",
+            f"{plural(batch_size, 'row')} a step cannot be shared equally by "
+            f"{count * nodes} processes",
             where="processes",
             fix=f"take a batch_size that is a multiple of {count * nodes}, or other processes",
         )

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from tunepipe.backends.chat_template import completion_ids, prompt_ids
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, plural
 
 # Batches of like length are cut from windows of this many batches: enough to save the padding,
 # few enough that a batch is still a mixture.
@@ -53,8 +53,8 @@ def encode(tokenizer: Any, examples: Iterable[Any], max_tokens: int) -> list[Tok
     too_long = sum(len(row) > max_tokens for row in rows)
     if too_long:
         raise DataError(
-            f"{too_long} of {len(rows)} rows have more than {max_tokens} tokens, the longest "
-            f"{max(map(len, rows))}",
+            f"{too_long} of {plural(len(rows), 'row')} with more than {max_tokens} tokens, "
+            f"the longest {max(map(len, rows))}",
             where="max_tokens",
             fix="shorten those rows, or raise the option max_tokens if the model can read more",
         )

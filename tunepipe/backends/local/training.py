@@ -14,7 +14,7 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.data.conversations import Example
 from tunepipe.data.rows import read_examples
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, plural
 
 BASE = "base"  # the folder of the tiny model before training
 SAMPLE_ROWS = 64  # that represent the training set if none are held out
@@ -97,7 +97,7 @@ class TrainingOutcome:
         if not (untrained and final is not None and final < untrained):
             raise DataError(
                 f"training did not help: the loss was {untrained:.4g} before and is {final:.4g} "
-                f"after {self.train_steps} steps",
+                f"after {plural(self.train_steps, 'step')}",
                 where="train_steps",
                 fix="train for more steps, with another learning_rate_multiplier, or on more rows",
             )

@@ -89,7 +89,7 @@ def compare_with_plan(
     if dropped > most * planned.rows:
         listed = "; ".join(f"{reason} ({count})" for reason, count in reasons.items())
         raise DataError(
-            f"the job dropped {dropped:,} of {planned.rows:,} examples"
+            f"the job dropped {dropped:,} of {plural(planned.rows, 'example')}"
             + (f": {listed}" if listed else ""),
             where=where,
             fix="correct the rows, or allow it: option dropped_fraction_max",
@@ -149,11 +149,11 @@ def _merge(train: Curve, held_out: Curve) -> list[list[float | None]]:
 def _doubts(steps: int, dropped: int, planned: Planned, train: Curve) -> list[str]:
     doubts = []
     if steps and steps < _STEPS_FRACTION_MIN * planned.steps:
-        doubts.append(f"only {steps:,} of {planned.steps:,} planned steps were made")
+        doubts.append(f"the job made only {steps:,} of {plural(planned.steps, 'planned step')}")
     if steps and steps < planned.steps_min:
-        doubts.append(f"the model was hardly trained: {steps:,} steps")
+        doubts.append(f"the model was hardly trained: {plural(steps, 'step')}")
     if dropped:
-        doubts.append(f"{dropped:,} of {planned.rows:,} examples were dropped")
+        doubts.append(f"the job dropped {dropped:,} of {plural(planned.rows, 'example')}")
     if len(train) > 1 and train[-1][1] >= train[0][1]:
         doubts.append(f"the loss did not fall: {train[0][1]:.4g} to {train[-1][1]:.4g}")
     return doubts

@@ -13,7 +13,7 @@ from tunepipe.data.conversion import convert
 from tunepipe.data.fingerprint import fingerprint
 from tunepipe.data.rows import numbered_lines, parse
 from tunepipe.data.source import Source, format_of
-from tunepipe.errors import DataError, UsageError
+from tunepipe.errors import DataError, UsageError, plural
 from tunepipe.stores import storage
 from tunepipe.stores.storage import local_files
 
@@ -61,8 +61,8 @@ def send(uri: str, native: Sequence[str]) -> Sent:
         if report.refused_total:
             places = ", ".join(f"line {row['line']}" for row in report.refused[:_PLACES_SHOWN])
             raise DataError(
-                f"{report.refused_total} of {report.rows} rows cannot be written as {report.to}:"
-                f" {report.refused[0]['reason']}",
+                f"{report.refused_total} of {plural(report.rows, 'row')} cannot be written as "
+                f"{report.to}: {report.refused[0]['reason']}",
                 where=f"{uri}, {places}",
                 fix=f"run: tunepipe convert DATASET OUT --to {report.to}; it lists every such row",
             )

@@ -15,7 +15,7 @@ from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.palm.parameters import family, template_parameters, template_uri
 from tunepipe.catalog.tables import load
 from tunepipe.data.fingerprint import digest_of
-from tunepipe.errors import DataError, UsageError
+from tunepipe.errors import DataError, UsageError, plural
 from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
@@ -138,7 +138,7 @@ def _check_rows(request: TuningRequest, eval_uri: str) -> None:
     rows = _count_rows(request.train_uri, limits["train_min"])
     if rows < limits["train_min"]:
         raise DataError(
-            f"{rows} rows to learn from; the template wants {limits['train_min']}",
+            f"{plural(rows, 'row')} to learn from; the template wants {limits['train_min']}",
             where=request.train_uri,
             fix="add rows",
         )

@@ -302,13 +302,13 @@ def plan_rows(plan: Plan) -> list[tuple[str, str]]:
     hours = "not known" if plan.estimated_hours is None else f"{plan.estimated_hours:g}"
     if plan.estimated_hours and plan.estimated_hours < 1:
         minutes = plan.estimated_hours * 60
-        short = f"{minutes:.0f} minutes" if minutes >= 2 else f"{minutes * 60:.0f} seconds"
+        short = f"{minutes:.0f} minutes" if minutes >= 2 else plural(round(minutes * 60), "second")
         hours = f"{hours} ({short})"
     hardware = f"{plan.accelerators} x {plan.accelerator_type}" if plan.accelerators else ""
     usd, smallest, answers = plan.estimated_cost_usd, "", ""
     if plan.smallest_difference is not None:
         points = f"{100 * plan.smallest_difference:.1f} points"
-        smallest = f"{points}, by {plan.eval_rows:,} held-out rows"
+        smallest = f"{points}, by {plural(plan.eval_rows, 'held-out row')}"
     price = plan.evaluation_cost_usd
     if price is not None or plan.answers > 1:
         about = "" if price is None else f", about {dollars(price)}"

@@ -163,7 +163,7 @@ def show_scores(evaluation: Evaluation, out: Output) -> None:
     setting = "" if evaluation.task_reason == "set" else f" ({evaluation.task_reason})"
     groups = ""
     if evaluation.groups != evaluation.rows:
-        groups = f" in {evaluation.groups:,} independent groups"
+        groups = f" in {plural(evaluation.groups, 'independent group')}"
     out.line(
         f"{plural(evaluation.rows, 'row')}{groups}, {evaluation.task}{setting}; "
         f"{evaluation.metric} decides",
@@ -215,7 +215,7 @@ def _show_comparison(comparison: Comparison, verdict: str, reason: str, out: Out
         out.line(f"{shown}: {reason}")
     out.line(
         f"{shown if verdict == comparison.verdict else 'all rows'}: {in_words(comparison)}, "
-        f"{p_value(comparison.p_value)}; {comparison.wins:,} rows better, "
+        f"{p_value(comparison.p_value)}; {plural(comparison.wins, 'row')} better, "
         f"{comparison.losses:,} worse, {comparison.ties:,} the same"
     )
     if comparison.margin:

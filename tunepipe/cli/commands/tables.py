@@ -14,7 +14,7 @@ from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import merged
 from tunepipe.cli import config, options
 from tunepipe.cli.output import Output
-from tunepipe.errors import CloudError, UsageError
+from tunepipe.errors import CloudError, UsageError, plural
 from tunepipe.files import replacing
 from tunepipe.gcp import outbound
 from tunepipe.stores import storage
@@ -62,9 +62,11 @@ def tables(
     if update:
         out.line(f"{config.UPDATES} holds the tables of {update}", "green")
     if old:
-        rows = [(f"{age:,} days", fact.read, fact.place) for fact, age in old]
+        rows = [(plural(age, "day"), fact.read, fact.place) for fact, age in old]
         out.table(rows, ("age", "read", "fact"))
-    out.line(f"tables {version}: {len(facts)} dated facts, {len(old)} older than {days} days")
+    out.line(
+        f"tables {version}: {len(facts)} dated facts, {len(old)} older than {plural(days, 'day')}"
+    )
     return int(check and bool(old))
 
 

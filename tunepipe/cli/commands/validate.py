@@ -65,7 +65,7 @@ def _show_verdict(report: Mapping[str, Any], out: Output) -> None:
     if tokens:
         unknown = report["stats"].get("rows_with_unknown_tokens")
         more = f", without the files of {plural(unknown, 'row')}: not known" if unknown else ""
-        out.line(f"about {tokens:,} tokens{more}", "dim")
+        out.line(f"about {plural(tokens, 'token')}{more}", "dim")
     if fixed := report.get("fixed"):
         written_rows, rejects = plural(fixed["rows_written"], "row"), fixed["rows_rejected"]
         out.line(f"corrected copy: {written_rows}; rejects: {plural(rejects, 'row')}", "cyan")
