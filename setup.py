@@ -1,16 +1,27 @@
-"""The addresses in the wheel's metadata: those of the repository that the wheel is built from.
+"""The wheel's addresses, those of the repository that it is built from, and no file of old builds.
 
 Everything else is in pyproject.toml.
 """
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+
+
+class FreshBuild(build_py):
+    """Collects the package anew: what an earlier version left in build/ would go into the wheel."""
+
+    def run(self) -> None:
+        """Remove what is there, and build."""
+        shutil.rmtree(Path(self.build_lib, "tunepipe"), ignore_errors=True)
+        super().run()
 
 
 def repository() -> str:
@@ -42,4 +53,4 @@ def pages(url: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    setup(project_urls=pages(repository()))
+    setup(cmdclass={"build_py": FreshBuild}, project_urls=pages(repository()))
