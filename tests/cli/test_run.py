@@ -146,7 +146,7 @@ def test_what_holds_values_by_name_must_do_so(said, dataset, backend, param):
         (("--param", "eval_min=-1"), "--eval-min: -1 is not valid"),
         (("--param", "max_output_tokens=-3"), "max_output_tokens: -3 is not valid"),
         (("--param", 'asking={"attempts": 0}'), "asking.attempts: 0 is not valid"),
-        (("--param", "judge_model=nope"), "judge_model: nope is no Gemini that we know"),
+        (("--param", "judge_model=nope"), "judge_model: nope is not a known Gemini model"),
         (
             ("--param", "judge_prompt=which?"),
             "judge_prompt: the judge's prompt is not a template of its four fields",

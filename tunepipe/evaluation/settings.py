@@ -110,7 +110,7 @@ def _check_judge(model: str, catalog: Catalog) -> None:
     known = list(dict.fromkeys((*catalog.prices.answers, *gemini)))
     if model not in known:
         raise UsageError(
-            f"{model} is no Gemini that we know",
+            f"{model} is not a known Gemini model",
             where="judge_model",
             fix=f"{hint(model, known)}; a new one needs a row in tables.prices.answers",
         )
