@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 from itertools import product
+from logging import getLogger
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers.utils import logging
 
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend, tiny_model
@@ -268,6 +271,32 @@ def test_nothing_is_printed(data, tmp_path, capfd):
     prompts, _ = asked(data[1])
     list(backend.predict(found.model, prompts[:2], max_output_tokens=2))
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_callers_process_gets_its_settings_back(data, short, tmp_path):
+    kernels, threads = getLogger("bitsandbytes"), torch.get_num_threads()
+
+    def settings():
+        bars = logging.is_progress_bar_enabled()
+        return logging.get_verbosity(), bars, torch.get_num_threads(), kernels.level
+
+    logging.set_verbosity_info()
+    logging.enable_progress_bar()
+    torch.set_num_threads(threads + 2)
+    before = settings()
+    try:
+        run(request(data, train_steps=2, options={"threads": 1}), tmp_path)
+        assert settings() == before
+        prompts, _ = asked(data[1])
+        answers = backend.predict(short.model, prompts[:3], max_output_tokens=1, batch_size=1)
+        next(answers)
+        during = settings()
+        answers.close()
+        assert (during[:2], settings()) == ((logging.ERROR, False), before)
+        backend.check(short.model, {"threads": 1})
+        assert settings() == before
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_cancelling_a_local_run_is_no_error():

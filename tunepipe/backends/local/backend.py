@@ -11,6 +11,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -67,10 +68,10 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     if not request.base_model:
         _refuse_for_tiny(options)
         # Before the import of libraries whose warnings it silences.
-        task = replace(task, device=prepare(options.device or "cpu", options.threads))
-        from tunepipe.backends.local.tiny_model import tune_tiny
+        with prepared(options.device or "cpu", options.threads) as device:
+            from tunepipe.backends.local.tiny_model import tune_tiny
 
-        statistics = tune_tiny(task, progress)
+            statistics = tune_tiny(replace(task, device=device), progress)
     elif options.train_job:
         # Not imported by name: a component that carries its code would carry it too.
         if not find_spec(_TRAIN_JOB):
@@ -112,8 +113,8 @@ def check(base_model: str, options: Mapping[str, Any]) -> None:
         require_bitsandbytes("tuning_mode")
     if decoded.accelerate_config:
         configuration_file(decoded.accelerate_config)
-    prepare(decoded.device, decoded.threads)
-    check_base_model(base_model, decoded)
+    with prepared(decoded.device, decoded.threads):
+        check_base_model(base_model, decoded)
 
 
 def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[Answer]:
@@ -125,36 +126,50 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         settings: Those of `PredictionOptions`, such as max_output_tokens.
     """
     options = decode(settings, PredictionOptions)
-    device = prepare(options.device, options.threads)
-    from tunepipe.backends.local import generation, vllm
+    with prepared(options.device, options.threads) as device:
+        from tunepipe.backends.local import generation, vllm
 
-    is_open = not (options.engine or options.four_bit)
-    if options.engine == "vllm" or (
-        is_open and vllm.is_worth_its_start(model, len(prompts), device)
-    ):
-        return vllm.generate(model, prompts, options, device)
-    return generation.generate(model, prompts, options, device)
+        by_vllm = options.engine == "vllm" or (
+            not (options.engine or options.four_bit)
+            and vllm.is_worth_its_start(model, len(prompts), device)
+        )
+        generate = vllm.generate if by_vllm else generation.generate
+        yield from generate(model, prompts, options, device)
 
 
 def cancel(job: str) -> None:
     """Do nothing: a local run is a process of the user's, and ends with it."""
 
 
-def prepare(device: str, threads: int) -> str:
-    """Set the process up for torch, and return the device; a UsageError where there is no GPU."""
+@contextmanager
+def prepared(device: str, threads: int) -> Iterator[str]:
+    """Set the process up for torch while a block runs; yield the device.
+
+    A UsageError where there is no GPU.
+    """
     import torch
     from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    getLogger("bitsandbytes").setLevel(ERROR)  # it looks for kernels that are not needed
-    # peft and transformers warn each other of deprecated names.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    torch.set_num_threads(threads)
     has_gpu = torch.cuda.is_available()
     if device.startswith("cuda") and not has_gpu:
         raise UsageError("torch finds no GPU here", where="device", fix="leave it out, or use cpu")
-    return device or ("cuda" if has_gpu else "cpu")
+
+    def settle(verbosity: int, level: int, count: int, bars: bool) -> None:
+        logging.set_verbosity(verbosity)
+        kernels.setLevel(level)
+        torch.set_num_threads(count)
+        (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
+
+    kernels = getLogger("bitsandbytes")  # which looks for those that are not needed
+    before = (logging.get_verbosity(), kernels.level, torch.get_num_threads())
+    has_bars = logging.is_progress_bar_enabled()
+    # peft and transformers warn each other of deprecated names.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    settle(ERROR, ERROR, threads, False)
+    try:
+        yield device or ("cuda" if has_gpu else "cpu")
+    finally:
+        settle(*before, has_bars)
 
 
 def parameter_counts(model: Any) -> dict[str, int]:
@@ -189,17 +204,19 @@ def _refuse_for_tiny(options: LocalOptions) -> None:
 def _tune_base(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Tune in this process, or through `accelerate launch` where there are to be several."""
     options = task.options
-    device = prepare(options.device, options.threads)
-    import torch
+    with prepared(options.device, options.threads) as device:
+        import torch
 
-    from tunepipe.backends.local import base_tuning, launching
+        from tunepipe.backends.local import base_tuning, launching
 
-    count = launching.process_count(options, device, task.request.batch_size)
-    # TRL trains on one GPU a process, and sees all that CUDA_VISIBLE_DEVICES leaves.
-    is_alone = device == "cpu" or torch.cuda.device_count() == 1
-    is_one = count * launching.machines().count == 1 and is_alone and not options.accelerate_config
-    tune_it = base_tuning.tune_here if is_one else launching.tune_in_processes
-    return tune_it(replace(task, device=device, processes=count), progress)
+        count = launching.process_count(options, device, task.request.batch_size)
+        # TRL trains on one GPU a process, and sees all that CUDA_VISIBLE_DEVICES leaves.
+        is_alone = device == "cpu" or torch.cuda.device_count() == 1
+        is_one = (
+            count * launching.machines().count == 1 and is_alone and not options.accelerate_config
+        )
+        tune_it = base_tuning.tune_here if is_one else launching.tune_in_processes
+        return tune_it(replace(task, device=device, processes=count), progress)
 
 
 def _identity(request: TuningRequest) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 
-from tunepipe.backends.local.backend import parameter_counts, prepare
+from tunepipe.backends.local.backend import parameter_counts
 from tunepipe.backends.local.base_model import (
     check_base_model,
     commit_of,
@@ -34,7 +34,6 @@ _PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten ti
 def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     """Do this process's part of tuning a base model, and return the statistics."""
     request, options, device = task.request, task.options, task.device
-    prepare(device, options.threads)
     config = check_base_model(request.base_model, options)
     # The commit that was loaded is the model from here on, and in the report.
     if commit := commit_of(request.base_model):

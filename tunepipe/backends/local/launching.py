@@ -240,6 +240,7 @@ def _work(path: str) -> None:
     """Do one process's part; the first one reports events and its result, each its error."""
     from accelerate import PartialState
 
+    from tunepipe.backends.local.backend import prepared
     from tunepipe.backends.local.base_tuning import tune_here
 
     _end_with_parent()
@@ -255,7 +256,8 @@ def _work(path: str) -> None:
 
     try:
         device = "cpu" if is_cpu else str(state.device)
-        result = tune_here(replace(task, device=device, processes=state.num_processes), report)
+        with prepared(device, task.options.threads):
+            result = tune_here(replace(task, device=device, processes=state.num_processes), report)
     except TunepipeError as error:
         about = {"where": error.where, "fix": error.fix}
         report({"error": type(error).__name__, "found": [error.found], "about": about})
