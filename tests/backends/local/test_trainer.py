@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import sys
@@ -15,7 +16,7 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.local import launching, trainer
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.local.training import TrainingOutcome, TrainingTask, require_number
-from tunepipe.errors import DataError
+from tunepipe.errors import DataError, TunepipeError
 
 SETTLED = LocalOptions(
     micro_batch_size=2, learning_rate=1e-3, evaluate_every=30, checkpoint_every=40
@@ -188,3 +189,64 @@ def test_the_environment_of_the_processes(monkeypatch, environment, device, expe
     assert tuple(map(found.get, names)) == expected
     assert found.items() >= environment.items()
     assert str(Path(launching.__file__).parents[3]) in found["PYTHONPATH"].split(os.pathsep)
+
+
+PROGRAM = """
+import json, os, sys
+for event in json.loads(sys.argv[1]):
+    print(json.dumps(event), flush=True)
+print(sys.argv[2], file=sys.stderr)
+sys.exit(int(sys.argv[3]))
+"""
+FAILED = "a process of the training failed: "
+TRACE = "Traceback\n ValueError: no rows \nin a line\nChildFailedError: rank 1"
+
+
+def follow(*events: object, log: str = "", code: int = 0) -> tuple[object, list[object]]:
+    seen: list[object] = []
+    command = [sys.executable, "-c", PROGRAM, json.dumps(events), log, str(code)]
+    return launching._follow(command, dict(os.environ), seen.append), seen
+
+
+def test_the_events_of_the_processes_are_passed_on_and_the_result_returned():
+    events = [{"done": 1}, {"done": 2}, {"result": {"loss": 1.0}}]
+    assert follow(*events, log="Error: a warning") == ({"loss": 1.0}, events[:2])
+
+
+@pytest.mark.parametrize(
+    ("events", "log", "code", "found"),
+    [
+        ([{"done": 1}], TRACE, 1, f"{FAILED}ValueError: no rows"),
+        ([], "KeyError: 1\nValueError: 2\n", 1, f"{FAILED}ValueError: 2"),
+        ([], "rank 0\n exitcode : -9\nChildFailedError: x", 1, f"{FAILED}exitcode : -9"),
+        ([], "exitcode : 1\nSignal 9 (SIGKILL)\nend", 1, f"{FAILED}Signal 9 (SIGKILL)"),
+        ([], "it went well", 3, f"{FAILED}it ended with code 3"),
+        ([], "", 0, f"{FAILED}it ended with code 0"),
+        ([{"result": {"loss": 1.0}}], "RuntimeError: late", 1, f"{FAILED}RuntimeError: late"),
+    ],
+)
+def test_why_a_process_failed_is_said(monkeypatch, events, log, code, found):
+    for name in ("CLUSTER_SPEC", *MACHINES):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(TunepipeError) as caught:
+        follow(*events, log=log, code=code)
+    assert (type(caught.value), caught.value.found) == (TunepipeError, found)
+    assert caught.value.where == "processes"
+
+
+def test_an_error_of_a_process_is_raised_here():
+    about = {"where": "train_steps", "fix": "more"}
+    event = {"error": "DataError", "found": ["it did not help"], "about": about}
+    with pytest.raises(DataError) as caught:
+        follow({"done": 1}, event)
+    assert (caught.value.found, caught.value.where) == ("it did not help", "train_steps")
+    assert caught.value.fix == "more"
+
+
+def test_a_machine_that_is_not_the_first_measures_nothing(monkeypatch):
+    monkeypatch.delenv("CLUSTER_SPEC", raising=False)
+    for name, value in MACHINES.items():
+        monkeypatch.setenv(name, value)
+    assert follow() == ({}, [])
+    with pytest.raises(TunepipeError, match="it ended with code 2"):
+        follow(code=2)
