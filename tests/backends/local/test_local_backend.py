@@ -104,6 +104,27 @@ def test_the_statistics(learnt):
     json.dumps(found, allow_nan=False)
 
 
+def test_a_short_run_measures_these_numbers(short):
+    found = dict(short.statistics)
+    steps, training, evaluation = map(list, zip(*found.pop("loss_curve"), strict=True))
+    assert (steps, training[0]) == ([0, 1, 2, 3, 4, 5, 6], None)
+    losses = [5.80477, 5.44158, 5.24711, 5.04782, 4.88911, 4.76482]
+    assert training[1:] == pytest.approx(losses, rel=1e-3)
+    losses = [5.77197, 5.45464, 5.19224, 4.96243, 4.79262, 4.68731, 4.63589]
+    assert evaluation == pytest.approx(losses, rel=1e-3)
+    for name in ("seconds", "tokens_per_second"):
+        assert found.pop(name) > 0
+    assert found == {
+        "train_steps": 6, "resumed_from_step": 0, "tokens": 539, "best_step": 6,
+        "untrained_loss": evaluation[0], "final_loss": evaluation[-1], "parameters": 309_072,
+        "trained_parameters": 309_072, "device": "cpu", "processes": 1,
+        "base_model": f"{short.model}/base",
+        "note": "A tiny model of 309,072 parameters, trained from scratch on 154 rows: it knows "
+        "this one task and no language beyond it. It shows that the pipeline works, not what a "
+        "large model would do.",
+    }  # fmt: skip
+
+
 def test_batched_answers_are_those_of_one_prompt_at_a_time(data, learnt):
     prompts, _ = asked(data[1])
     prompts.append(Prompt("longer", [{"role": "user", "content": "red large cup " * 9}]))
