@@ -98,8 +98,14 @@ def test_lora_trains_little_and_lowers_the_loss(base, adapter):
     assert found["final_loss"] < found["untrained_loss"]
     assert found["trained_parameters"] < found["parameters"] / 2
     assert found["base_model"] == base
-    trained = f"{found['trained_parameters']:,} parameters were trained."
-    assert found["note"] == f"{base} tuned on 24 rows (lora): {trained}"
+    note = f"{base} tuned on 24 rows (lora): 32,768 parameters were trained."
+    assert (found["note"], found["parameters"]) == (note, 141_760)
+    steps, training, evaluation = map(list, zip(*found["loss_curve"], strict=True))
+    assert (steps, found["best_step"], found["tokens"]) == ([0, 1, 2, 3, 4, 5], 3, 324)
+    losses = [5.53540, 5.25987, 5.04432, 4.96633, 4.98073]
+    assert training[1:] == pytest.approx(losses, rel=1e-3)
+    losses = [5.53496, 5.25128, 5.01222, 4.87641, 4.97520, 4.91845]
+    assert evaluation == pytest.approx(losses, rel=1e-3)
 
 
 def test_the_adapter_and_the_merged_model_are_one_model(adapter, merged):
