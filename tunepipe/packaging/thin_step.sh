@@ -4,7 +4,7 @@ case $0 in '' | installed:*) ;; *)
   set -f
   export INTO=$(mktemp -d) WHEELS="${0%code/*}wheels"
   export PYTHONPATH=$INTO${PYTHONPATH:+:$PYTHONPATH}
-  pip="python3 -m pip -q --disable-pip-version-check --no-input install --no-deps --target $INTO"
+  pip="python3 -m pip -q --disable-pip-version-check --no-input install --no-deps --no-compile --target $INTO"
   case $0 in
     */) $pip --no-index --require-hashes -r "$0$3.txt" ;;
     *) $pip $0 ;;
