@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -54,6 +55,7 @@ def test_no_memo_stands_there_twice():
     assert len(set(memos)) == len(memos) == 600
 
 
+@pytest.mark.usefixtures("warm_steps")
 def test_the_notebook_runs_from_top_to_bottom_and_shows_its_results(tmp_path):
     notebook = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
     nbformat.validate(notebook)

@@ -298,7 +298,8 @@ def test_what_has_ended_is_not_said_to_be_cancelled(
     cloud: StandIn, run: VertexRun, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cloud.ask("instant", {"on": True})
-    name = vertex.submit(prepared(run))
+    quick = {"options": {"poll_seconds": 0.5}, "asking": {"requests_per_minute": 6000.0}}
+    name = vertex.submit(prepared(run, parameters={**run.parameters, **quick}))
     until(lambda: vertex.status(name).over)
     ended = vertex.status(name).state
     assert main.run(["cancel", name, "--json"]) == 0
