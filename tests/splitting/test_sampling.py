@@ -157,7 +157,7 @@ def test_a_unit_without_room_ends_a_choice_that_is_full_and_is_passed_over_befor
         assert choose(units, 2**64, sampling.Room(1, 7)) == [0]
         assert choose(units, 2**64, sampling.Room(4, 7)) == [0, 2]
     assert sampling.latest(units, 4, sampling.Room(1, 9)) == [0]
-    strata = make([(0, 4, 0), (1, 3, 1), (2, 2, 1)])
+    strata = make([(0, 4, 0), (1, 3, 1), (2, 2, 1), (3, 1, 1)])
     for room in (sampling.Room(5, 6), sampling.Room(5, 9, most_bytes=60)):
         assert sampling.stratified(strata, 5, room) == [1, 2]
 
