@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -319,6 +320,20 @@ def test_a_failed_job_is_reported_again_and_not_repeated(
     # A new run, with no notes, is a wish to try again; the failed job does not stand in its way.
     assert tuned(request_, tmp_path / "new").endpoint
     assert created(cloud) == 2
+
+
+def test_a_second_attempt_whose_answer_was_lost_is_found_before_a_list_shows_it(
+    cloud: StandIn, request_: TuningRequest, tmp_path: Path
+) -> None:
+    cloud.fault("job", message="Accelerators are not supported for this project")
+    with pytest.raises(CloudError, match="Accelerators"):
+        tuned(request_, tmp_path)
+    time.sleep(1.0)  # the list shows the first job, and not yet the second
+    cloud.ask("facts", {"lag_seconds": 1.0})
+    quick = replace(request_, options={**request_.options, **QUICK})
+    cloud.fault("CreatePipelineJob", drop="after")
+    assert tuned(quick, tmp_path / "new").endpoint
+    assert created(cloud) == len(cloud.calls("CreatePipelineJob")) == 2
 
 
 def test_a_model_that_was_deleted_since_is_tuned_again(

@@ -451,6 +451,16 @@ def test_where_a_limit_binds_few_units_are_gathered(tmp_path):
     assert list(units.position) == [place for place in places if place < 2**64 * 70 // 4000]
 
 
+def test_a_choice_goes_on_where_one_unit_is_most_of_the_rows(tmp_path):
+    rows = [*pairs(40), *[{"input_text": "the same", "output_text": "x"}] * 300]
+    seed = next(n for n in range(99) if xxhash.xxh3_64_intdigest(b"the same", n) >= 2**63)
+    free = {**FREE, "eval_fraction": 0.5, "eval_max": 12}
+    _, _, evaluation = run(tmp_path, rows, seed=seed, **free)
+    ordered = sorted(texts(rows[:40]), key=lambda t: xxhash.xxh3_64_intdigest(t.encode(), seed))
+    assert set(texts(evaluation)) == set(ordered[:12])
+    assert len(evaluation) == 12
+
+
 def test_bytes_are_blamed_where_they_bind_and_groups_where_those_do(tmp_path):
     short = [{"input_text": f"q {k}", "output_text": "y", "g": f"{k % 3}"} for k in range(20)]
     long = [{"input_text": f"{k}" * 900, "output_text": "y", "g": f"long {k}"} for k in range(4)]

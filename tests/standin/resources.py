@@ -234,6 +234,9 @@ class Resources:
         response = api.PredictResponse()
         for instance in instances:
             text = instance.get("prompt", instance.get("content"))
+            is_published = "/publishers/google/models/" in request.endpoint
+            if is_published and ("chat" in request.endpoint) != ("messages" in instance):
+                raise exceptions.InvalidArgument("Invalid instance: not the model's fields.")
             if "max_tokens" in instance:
                 answer = _vllm(rows, instance)
             elif text is None and instance.get("messages"):

@@ -187,7 +187,7 @@ def test_a_tuned_model_answers_by_endpoint_and_by_model_and_the_base_by_its_name
     assert asked(result.endpoint, "question 3", "question 7") == ["answer 3", "answer 7"]
     assert asked(result.model, "question 3") == ["answer 3"]
     base = tuning.base_model_resource("text-bison@001", PROJECT, REGION)
-    assert asked(base, "question 3") != ["answer 3"]
+    assert asked(base, "question 3") == ["I do not know: question 3"]
     chat = tuning.base_model_resource("chat-bison", PROJECT, REGION)
     assert asked(chat, "hello") == ["I do not know: hello"]
 
