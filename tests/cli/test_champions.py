@@ -41,12 +41,24 @@ def run_here(folder, name, verdict):
     (made / "run.json").write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("pays", [False, True])
-def test_promoted_and_rolled_back_in_a_bucket_under_rules(cloud, said, tmp_path, monkeypatch, pays):
-    """It lets no object change, keeps versions, and may let the requester pay."""
+KEPT = {"retention_seconds": 864000, "versioning": True}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [{}, KEPT, KEPT | {"requester_pays": [BUCKET]}],
+    ids=["uniform access alone", "and no object changes", "and the requester pays"],
+)
+def test_promoted_and_rolled_back_in_a_bucket_under_rules(
+    cloud, said, tmp_path, monkeypatch, rules
+):
+    """Each bucket of the stand-in has uniform access, which takes no access control list."""
     monkeypatch.chdir(tmp_path)
-    payers = [BUCKET] if pays else []
-    cloud.ask("facts", {"retention_seconds": 864000, "versioning": True, "requester_pays": payers})
+    cloud.ask("facts", rules)
+    pays = "requester_pays" in rules
+    findings = said("doctor", "--backend", "gemini", *PLACE)[1]["findings"]
+    states = [each["state"] for each in findings if each["check"] == "bucket"]
+    assert states == (["problem"] if pays else ["ok"] * (1 + bool(rules)))
     run_here(tmp_path, "one", "better")
     run_here(tmp_path, "two", "better")
     place = ("--registry", f"gs://{BUCKET}/registry")

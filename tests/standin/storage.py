@@ -1,7 +1,8 @@
 """Cloud Storage's JSON API over a folder: <root>/<bucket>/<object>.
 
 A file that a step writes through its mount is an object at once. Generations are the files' times
-of change in nanoseconds, so they need no store of their own.
+of change in nanoseconds, so they need no store of their own. Each bucket has uniform bucket-level
+access: a request that names an access control list is refused.
 
 Facts make a bucket as strict as Google's can be: `retention_seconds` (no object is overwritten or
 deleted), `unwritable` (ends of names that are not taken for the moment), `held` (texts: who writes
@@ -29,6 +30,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from google.api_core import exceptions
 
 from .cloud import PROJECTS, Cloud
+
+_ACL_FIELDS = {"acl", "defaultObjectAcl"}
+_ACL_PARAMETERS = {"predefinedAcl", "predefinedDefaultObjectAcl", "destinationPredefinedAcl"}
 
 
 @dataclass
@@ -69,6 +73,7 @@ class Storage:
         self, verb: str, path: str, lists: dict[str, list[str]], headers: Any, body: bytes
     ) -> Reply:
         query = {key: values[-1] for key, values in lists.items()}
+        _refuse_lists(verb, path, query, headers, body)
         if path.startswith("/upload/storage/v1/b/"):
             return self._upload(verb, path, query, headers, body)
         if path == "/storage/v1/b" and verb == "POST":
@@ -238,6 +243,29 @@ class Storage:
         if _generation(path) <= before:  # the file system's clock is coarse
             os.utime(path, ns=(int(before) + 1,) * 2)
         return _resource(bucket, name)
+
+
+def _refuse_lists(verb: str, path: str, query: dict[str, str], headers: Any, body: bytes) -> None:
+    """Refuse access control lists as a bucket with uniform bucket-level access does."""
+    kind = query.get("uploadType", "")
+    if kind == "multipart":
+        sent = _parts(headers["Content-Type"], body)[0]
+    else:  # anything else that is uploaded is the object's own bytes
+        is_metadata = body and (not kind or (kind == "resumable" and verb == "POST"))
+        sent = json.loads(body) if is_metadata else {}
+    # An object's own slashes are escaped.
+    is_asked = re.search(r"/(acl|defaultObjectAcl)(/[^/]+)?\Z", path)
+    if not (is_asked or _ACL_FIELDS & {*sent} or _ACL_PARAMETERS & {*query}):
+        return
+    is_object = re.search(r"/b/[^/]+/o(/|\Z)", path)
+    what = f"Cannot get legacy ACL for {'an object' if is_object else 'a bucket'}"
+    if verb != "GET":
+        what = "Cannot use ACL API to update bucket policy"
+        what = "Cannot insert legacy ACL for an object" if is_object else what
+    raise exceptions.BadRequest(
+        f"{what} when uniform bucket-level access is enabled. Read more at"
+        " https://cloud.google.com/storage/docs/uniform-bucket-level-access"
+    )
 
 
 def _present(path: Path) -> str:

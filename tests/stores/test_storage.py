@@ -289,6 +289,32 @@ def test_objects_that_stand_for_folders_are_not_files(cloud: StandIn) -> None:
     assert storage.list_files(f"gs://{BUCKET}/data/*") == [f"gs://{BUCKET}/data/a.jsonl"]
 
 
+def test_a_bucket_of_uniform_access_takes_objects_and_no_access_control_list(cloud: StandIn):
+    """Each bucket of the stand-in is one; Google's own client asks for the lists."""
+    from google.api_core.exceptions import BadRequest
+    from google.cloud.storage import Client
+
+    uri = f"gs://{BUCKET}/folder/x"
+    storage.write_bytes(b"x", uri)
+    assert storage.read_bytes(uri) == b"x"
+    bucket = Client(project="demo-project").get_bucket(BUCKET)
+    assert bucket.iam_configuration.uniform_bucket_level_access_enabled
+    blob = bucket.blob("folder/x")
+    large = blob.bucket.blob("large", chunk_size=1 << 18)
+    insert, predefined = "insert legacy ACL for an object", {"predefined_acl": "private"}
+    for words, request in (
+        (insert, lambda: blob.upload_from_string(b"y", **predefined)),
+        (insert, lambda: large.upload_from_string(b"y" * (1 << 19), **predefined)),
+        (insert, lambda: blob.acl.save_predefined("private")),
+        ("get legacy ACL for an object", blob.make_public),
+        ("get legacy ACL for a bucket", bucket.acl.reload),
+        ("use ACL API to update bucket policy", lambda: bucket.acl.save_predefined("private")),
+    ):
+        with pytest.raises(BadRequest, match=f"Cannot {words} when uniform bucket-level access"):
+            request()
+    assert storage.read_bytes(uri) == b"x"
+
+
 def test_an_overwritten_object_under_retention_is_refused_in_googles_words(cloud: StandIn) -> None:
     uri = f"gs://{BUCKET}/x"
     storage.write_bytes(b"x", uri)
