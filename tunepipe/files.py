@@ -44,8 +44,9 @@ def replacing(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]
     # escapes it.
     errors = None if binary else "backslashreplace"
     try:
-        with os.fdopen(handle, mode, encoding=encoding, errors=errors, newline=newline) as file:
-            yield file
+        settings: dict[str, Any] = {"encoding": encoding, "errors": errors, "newline": newline}
+        with open(temporary, mode, opener=lambda *_: handle, **settings) as file:
+            yield file  # its name is where it is now
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException as error:

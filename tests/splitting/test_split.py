@@ -29,6 +29,7 @@ from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.sampling import Room
 from tunepipe.splitting.scan import Criteria, scan
 from tunepipe.splitting.split import split
+from tunepipe.validation.validate import validate
 
 QUICK = settings(max_examples=15)
 FREE = {"eval_min": 0, "model": "any/local-model"}
@@ -615,13 +616,15 @@ def test_rows_that_change_during_a_split_are_noticed_also_where_their_number_sta
         chosen = sides(found, criteria, Room(1, 30))
         changed = pairs(60)
         changed[7]["output_text"] += "!"
-        write(source, changed)
-        splitting._write([source], chosen.marks, train, evaluation)
-        with pytest.raises(DataError, match="the dataset changed during the split"):
-            splitting._prove(splitting.leaks(train, evaluation, "palm"), found)
-        write(source, pairs(61))
-        with pytest.raises(DataError, match="the data changed"):
-            splitting._write([source], chosen.marks, train, evaluation)
+        for message, rows in {
+            "the dataset changed during the split": changed,
+            "the data changed while they were read": pairs(61),
+        }.items():
+            write(source, rows)
+            with pytest.raises(DataError, match=message):
+                splitting._write([source], chosen.marks, train, evaluation, found, criteria)
+            assert not train.exists()
+            assert not evaluation.exists()
 
 
 @pytest.mark.parametrize("shared", ["inputs_in_both", "groups_in_both"])
@@ -656,7 +659,7 @@ def test_distinct_counts_alike_in_one_pass_or_many(one, other):
         assert first.load().tolist() == one
 
 
-def test_conversations_that_begin_with_an_evaluation_row_are_counted(tmp_path):
+def test_conversations_that_begin_with_an_evaluation_row_are_refused(tmp_path):
     def chat(*texts, **more):
         roles = ("user", "assistant")
         turns = [{"role": roles[n % 2], "content": text} for n, text in enumerate(texts)]
@@ -666,13 +669,20 @@ def test_conversations_that_begin_with_an_evaluation_row_are_counted(tmp_path):
     for k in range(60):  # each conversation once after its first answer and once after its second
         whole = (f"question {k}", f"answer {k}", "and then?", f"more {k}")
         rows += [chat(*whole[:2], labels={"id": k}), chat(*whole, labels={"id": k})]
-    report, train, evaluation = run(tmp_path, rows, **FREE)
-    prompts = [row["messages"][:-1] for row in train]
-    openings = [
-        held["messages"][:-1]
-        for held in evaluation
-        if any(prompt[:1] == held["messages"][:-1] != prompt for prompt in prompts)
-    ]
-    assert report.leak.openings_in_both == len(openings) > 0
-    grouped, *_ = run(tmp_path, rows, group_by=r"/question (\d+)/", **FREE)
-    assert grouped.leak.openings_in_both == 0
+    (tmp_path / "out").mkdir()
+    written = tmp_path / "out" / "train.jsonl", tmp_path / "out" / "eval.jsonl"
+    for path in written:
+        path.write_text("of an earlier split\n")
+    with pytest.raises(DataError, match=r"begin with \d+ evaluation inputs?") as refused:
+        run(tmp_path, rows, **FREE)
+    assert refused.value.where == "group_by"
+    assert {path.read_text() for path in written} == {"of an earlier split\n"}
+    # Both find the same in all rows of a conversation; the second is the one of the documentation.
+    first_question = r"/\A(?s:system: .*?\n\n(?=user: ))?(?:user: )?(.*)/"
+    assert first_question in (Path(__file__).parents[2] / "docs" / "validation.md").read_text(
+        encoding="utf-8"
+    )
+    for pattern in (r"/question (\d+)/", first_question):
+        report, *_ = run(tmp_path, rows, group_by=pattern, **FREE)
+        assert report.leak.openings_in_both == 0
+        assert validate([written[0]], against=[written[1]]).errors == 0

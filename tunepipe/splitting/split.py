@@ -23,7 +23,7 @@ from tunepipe.data.formats import check_format
 from tunepipe.data.rows import blocks
 from tunepipe.data.source import Path, format_of
 from tunepipe.disk_array import DiskArray
-from tunepipe.errors import DataError, UsageError
+from tunepipe.errors import DataError, UsageError, plural
 from tunepipe.files import refuse_same, replacing
 from tunepipe.splitting.assignment import sides
 from tunepipe.splitting.row_keys import Key, key, time_key
@@ -39,7 +39,7 @@ class LeakReport:
     """The different inputs of two files, and the inputs and groups they share: 0 in a valid split.
 
     `openings_in_both` are evaluation inputs that a conversation of the training file begins with:
-    its answer to them is trained on. `rows` and `checksum` (in hex) are of both files together.
+    it trains on the answer to them. `rows` and `checksum` (in hex) are of both files together.
     """
 
     train_inputs: int
@@ -148,9 +148,7 @@ def split(
             catalog=catalog,
         )
         chosen = sides(columns, criteria, room)
-        _write(sources, chosen.marks, train, eval)
-        leak = leaks(train, eval, format, criteria.group)
-        _prove(leak, columns)
+        leak = _write(sources, chosen.marks, train, eval, columns, criteria)
         rows, eval_rows = len(chosen.marks), chosen.marks.count(1)
         inputs = leak.train_inputs + leak.eval_inputs
         return SplitReport(
@@ -172,7 +170,15 @@ def split(
         )
 
 
-def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> None:
+def _write(
+    sources: Sequence[Path],
+    marks: bytes,
+    train: Path,
+    eval: Path,
+    columns: Scan,
+    criteria: Criteria,
+) -> LeakReport:
+    """Write both files, if what they hold is proved."""
     at = 0
     with replacing(train, "wb") as train_file, replacing(eval, "wb") as eval_file:
         for path in sources:
@@ -188,6 +194,11 @@ def _write(sources: Sequence[Path], marks: bytes, train: Path, eval: Path) -> No
                 where=", ".join(map(str, sources)),
                 fix="split again when nothing writes to them",
             )
+        for file in (train_file, eval_file):
+            file.flush()
+        leak = leaks(train_file.name, eval_file.name, criteria.format, criteria.group)
+        _prove(leak, columns)
+    return leak
 
 
 def leaks(train: Path, eval: Path, format: str, group: Key[str] | None = None) -> LeakReport:
@@ -244,6 +255,14 @@ def _prove(leak: LeakReport, scan: Scan) -> None:
         raise DataError(
             "the dataset changed during the split",
             fix="nothing may write to the dataset or the outputs meanwhile; split again",
+        )
+    if leak.openings_in_both:
+        raise DataError(
+            f"training conversations begin with {plural(leak.openings_in_both, 'evaluation input')}"
+            " and train on the answers",
+            where="group_by",
+            fix="name what the rows of one conversation share: a field, or a pattern that finds it "
+            "in their inputs, such as the one for first questions in docs/validation.md",
         )
 
 

@@ -79,11 +79,3 @@ def _show_split(report: SplitReport, train: str, eval: str, out: Output) -> None
         counts = ", ".join(f"{rows:,} {side}" for side, rows in sides.items())
         out.line(f"  {label}: {counts}", "dim")
     out.line("no input is in both files", "green")
-    if openings := report.leak.openings_in_both:
-        rows = "1 evaluation row is" if openings == 1 else f"{openings:,} evaluation rows are"
-        out.warnings(
-            [
-                f"{rows} the beginning of a training conversation, which trains on the same answer:"
-                " name what the rows of one conversation share with --group-by"
-            ]
-        )
