@@ -15,7 +15,10 @@ from tests.standin.session import BUCKET
 from tests.waiting import until
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend
+from tunepipe.backends.local.options import TrainJobOptions
+from tunepipe.backends.remote.train_job import TrainJobs
 from tunepipe.errors import CloudError, UsageError
+from tunepipe.gcp.explanations import RefusedError
 
 WORK = f"gs://{BUCKET}/work"
 JOB = {"namespace": "team", "image": "registry.example/tunepipe:1", "work_uri": WORK}
@@ -130,6 +133,15 @@ def test_an_answer_that_is_lost_creates_no_second_job(cluster, place):
     cluster.faults.append(504)
     result, _ = tune(request(place, job=ALONE), place / "job")
     assert cluster.created == [result.statistics["job"]]
+
+
+@pytest.mark.parametrize(("status", "in_doubt"), [(403, False), (429, False), (500, True)])
+def test_only_a_servers_own_error_leaves_a_creation_in_doubt(cluster, status, in_doubt):
+    cluster.faults.append(status)
+    jobs = TrainJobs("team", "key", f"{WORK}/task.json", TrainJobOptions(**JOB))
+    with pytest.raises(RefusedError) as caught:
+        jobs.create()
+    assert (caught.value.code, jobs.in_doubt) == (status, in_doubt)
 
 
 @pytest.mark.parametrize(
