@@ -144,6 +144,14 @@ def test_only_a_servers_own_error_leaves_a_creation_in_doubt(cluster, status, in
     assert (caught.value.code, jobs.in_doubt) == (status, in_doubt)
 
 
+def test_a_job_that_is_gone_needs_no_cancellation(cluster):
+    TrainJobs("team", "key", "", TrainJobOptions(**JOB)).cancel("tunepipe-key-1")
+    with pytest.raises(RefusedError) as caught:
+        TrainJobs("other", "key", "", TrainJobOptions(**JOB)).find()
+    assert caught.value.code == 404
+    assert cluster.deleted == []
+
+
 @pytest.mark.parametrize(
     ("job", "kind", "message"),
     [
