@@ -24,6 +24,7 @@ from tunepipe.data.encodings import (
         (b"abcd", ""),
         (b"a\0bcdefg", ""),
         (b"a\0b\0cdef", ""),
+        (b"\0a\0bcdef", ""),
         (b"a\0b\0c\0de", "utf-16-le"),
         (b"\0a\0b\0cde", "utf-16-be"),
         (b"a" * 64 + b"\0" * 64, ""),
@@ -42,6 +43,8 @@ def test_the_encoding_of_a_mark_or_of_zero_bytes(head, encoding):
         ("お茶をください", "cp932", "cp932"),
         ("お茶をください", "euc-jp", "euc-jp"),
         ("注文番号", "cp932", "cp932"),
+        ("注", "cp932", ""),
+        ("注文", "cp932", "cp932"),
         ("注文番号", "euc-jp", "euc-jp"),
         # Without kana these could be two letters and a third with an accent.
         ("OK注文番号", "euc-jp", "cp1252"),
