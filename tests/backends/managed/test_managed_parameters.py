@@ -325,6 +325,8 @@ def test_a_job_that_did_as_planned_has_no_remarks():
         "last_loss": 1.0,
         "eval_loss": 1.2,
     }
+    as_text = {name: str(value) for name, value in STATS.items()}  # as JSON holds an int64
+    assert compare_with_plan(as_text, FALLING, PLANNED, where="job") == found
 
 
 def test_differences_are_told():
