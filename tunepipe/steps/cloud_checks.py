@@ -209,6 +209,11 @@ def bucket(place: Place) -> Iterator[CheckResult]:
         days = int(retention["retentionPeriod"]) / 86400
         fix = "a run writes new objects alone, and its results stay that long; nothing to do"
         yield ok(f"gs://{name} keeps every object for {days:g} days", fix)
+    if known.get("versioning", {}).get("enabled"):
+        fix = "a run replaces next to nothing; a lifecycle rule ends what deleted ones cost"
+        yield ok(f"gs://{name} keeps the old versions of objects", fix)
+    if known.get("iamConfiguration", {}).get("uniformBucketLevelAccess", {}).get("enabled"):
+        yield ok(f"gs://{name} has uniform access: roles alone decide")
     # 3. May we write to it?
     url = f"{_BUCKETS}/{name}/iam/testPermissions"
     granted = rest.call("GET", url, permissions=_BUCKET_RIGHTS, **payer).get("permissions", ())
