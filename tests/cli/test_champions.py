@@ -63,7 +63,7 @@ def test_promoted_and_rolled_back_in_a_bucket_under_rules(
         if each["check"] == "bucket"
     ]
     kept = ["keeps every object for 10 days", "keeps the old versions of objects"] if rules else []
-    fine = ["lies in us-central1", *kept, "has uniform access: roles alone decide"]
+    fine = ["lies in europe-west4", *kept, "has uniform access: roles alone decide"]
     pays_more = [("problem", "lets the requester pay")]
     assert seen == (pays_more if pays else [("ok", words) for words in fine])
     run_here(tmp_path, "one", "better")
