@@ -17,8 +17,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # may not import each other.
 FLOORS = (
     ("errors",),
-    ("files", "progress", "arguments", "extras", "disk_array", "distribution"),
-    ("decoding",),
+    ("files", "progress", "arguments", "extras", "disk_array"),
+    ("decoding", "distribution"),
     ("catalog",),
     ("data",),
     ("validation",),

@@ -9,6 +9,8 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
+from tunepipe.files import replacing
+
 ROOT = Path(__file__).parent
 _SUFFIXES = (".py", ".toml", ".j2", ".css", ".js", ".sh", ".typed", ".lock")
 _TAGS = "Wheel-Version: 1.0\nGenerator: tunepipe\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -58,7 +60,8 @@ def build_wheel(folder: Path) -> tuple[Path, str]:
     record = "".join(f"{name},{_digest(data)},{len(data)}\n" for name, data in contents.items())
     contents[f"{info}/RECORD"] = f"{record}{info}/RECORD,,\n".encode()
     path = folder / f"tunepipe-{__version__}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as wheel:
+    # Another process may write, or read, the same at once.
+    with replacing(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as wheel:
         for name, data in contents.items():
             entry = zipfile.ZipInfo(name)  # dated 1980-01-01
             entry.external_attr = 0o644 << 16
