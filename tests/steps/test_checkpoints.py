@@ -19,7 +19,7 @@ from tunepipe.data import predictions
 from tunepipe.errors import DataError, UsageError
 from tunepipe.evaluation.score import evaluate
 from tunepipe.steps.comparison import compare_step
-from tunepipe.steps.tuning import tune
+from tunepipe.steps.tuning import _overlap, tune
 
 FLASH = "gemini-3.5-flash"
 
@@ -39,6 +39,7 @@ def test_an_overfitted_last_checkpoint_is_not_taken(cloud: StandIn, tmp_path: Pa
     statistics = report["statistics"]
     scores = {each["checkpoint_id"]: each["score"] for each in statistics["selection"]}
     assert len(scores) == 3
+    assert scores == {"1": 0.6, "2": 0.6, "3": 0.5}
     assert scores["1"] == scores["2"] > scores["3"]
     assert statistics["selected"] == "1"  # of equals the one that has seen the rows least
     assert endpoint == statistics["selection"][0]["endpoint"]
@@ -60,6 +61,22 @@ def test_the_rows_of_the_choice_are_not_tuned_on(cloud: StandIn, tmp_path: Path)
     assert apart == 10
     assert job["supervisedTuningSpec"]["hyperParameters"]["epochCount"] in (3, "3")  # as planned
     assert "doubts" not in report["statistics"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "share"),
+    [
+        ("a b", "b a", 1.0),
+        ("a b", "a c", 0.5),
+        ("a", "a b c", 0.5),
+        ("a a", "a b c d", 1 / 3),
+        ("no", "yes", 0.0),
+        ("", "yes", 0.0),
+        ("", "", 1.0),
+    ],
+)
+def test_an_answer_is_as_good_as_the_words_it_shares(answer, reference, share):
+    assert _overlap(answer, reference) == pytest.approx(share)
 
 
 def test_a_checkpoint_without_an_endpoint_is_passed_over(cloud: StandIn, tmp_path: Path) -> None:

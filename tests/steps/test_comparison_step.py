@@ -12,7 +12,7 @@ from tunepipe.errors import DataError, UsageError
 from tunepipe.registry import champions, records
 from tunepipe.reporting.report import report_page
 from tunepipe.steps.artifacts import model_of, paths_of, point_at
-from tunepipe.steps.comparison import compare_step
+from tunepipe.steps.comparison import compare_step, with_cost
 from tunepipe.steps.promotion import decide_step, keep_step, promote_step
 from tunepipe.steps.reporting import report_step
 
@@ -178,6 +178,22 @@ def test_the_cost_of_an_answer_is_limited(given, tmp_path):
     assert costs == pytest.approx({"tuned": 0.0045, "base": 0.003})
     found = compared(given, tmp_path, max_latency_ms=100.0)
     assert "95th percentile of latency is limited to 100 ms, but was not measured" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("read", "written", "price", "cost"),
+    [
+        (1000.0, 200.0, {"read": 1.0, "written": 10.0}, 0.003),
+        (1000.0, 0.0, {"read": 1.0, "written": 10.0, "tuned_factor": 3.0}, 0.003),
+        (None, 200.0, {"read": 1.0, "written": 10.0}, None),
+        (1000.0, None, {"read": 1.0, "written": 10.0}, None),
+        (1000.0, 200.0, {}, None),
+    ],
+)
+def test_the_cost_of_an_answer_is_known_with_its_tokens_and_a_price(read, written, price, cost):
+    serving = {"input_tokens": read, "output_tokens": written}
+    known = serving if cost is None else {**serving, "cost_usd": pytest.approx(cost)}
+    assert with_cost(serving, price, is_tuned=True) == known
 
 
 @pytest.mark.parametrize(("learnt", "left"), [(30, 30), (55, 5), (60, 0)])

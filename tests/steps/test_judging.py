@@ -11,8 +11,9 @@ from tests.standin.process import StandIn
 from tests.standin.session import PROJECT, REGION
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.data.predictions import Prediction, write
+from tunepipe.errors import LimitError
 from tunepipe.evaluation.judge import UnreadableJudgeError
-from tunepipe.steps.judging import judge_step
+from tunepipe.steps.judging import _left, judge_step, location_of
 
 ROWS = 12
 PLACE = {"project": PROJECT, "region": REGION, "prompt": "", "catalog": load_catalog()}
@@ -80,6 +81,48 @@ def test_a_ceiling_ends_no_run_whose_tuning_is_paid(cloud, given, tmp_path, ceil
     assert found["model"] == "gemini-3.5-flash"
     assert why in found["refused"]
     assert cloud.calls("GenerateContent") == []
+
+
+def test_both_judgements_share_a_ceiling(cloud: StandIn, given, tmp_path):
+    rows = [Prediction(str(n), "q", f"answer {n}", "another errs") for n in range(ROWS)]
+    write(rows, tmp_path / "champion")
+    given = {**given, "champion": dsl.Artifact(uri=str(tmp_path / "champion"))}
+    _, found = judged(given, tmp_path)
+    cost = found["estimated_cost_usd"]
+    assert cost / 2 < found["champion"]["estimated_cost_usd"] < 2 * cost
+    (tmp_path / "other").mkdir()
+    _, found = judged(given, tmp_path, work_dir=str(tmp_path / "other"), max_cost_usd=1.5 * cost)
+    assert found["verdict"] == "better"
+    assert "above the ceiling" in found["champion"]["refused"]
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "plan", "spent", "left"),
+    [
+        (0.0, {"estimated_cost_usd": 9.0}, 1.0, 0.0),
+        (5.0, None, 0.0, 5.0),
+        (5.0, {}, 1.0, 4.0),
+        (5.0, {"estimated_cost_usd": 2.0, "evaluation_cost_usd": 1.5}, 1.0, 0.5),
+        (5.0, {"estimated_cost_usd": None, "evaluation_cost_usd": 1.5}, 0.0, 3.5),
+        (5.0, {"estimated_cost_usd": 2.0, "evaluation_cost_usd": 3.0}, 0.0, None),
+        (5.0, {}, 5.5, None),
+    ],
+)
+def test_what_is_left_of_a_ceiling(tmp_path, ceiling, plan, spent, left):
+    (tmp_path / "plan").write_text(json.dumps(plan))
+    file = "" if plan is None else str(tmp_path / "plan")
+    if left is not None:
+        assert _left(ceiling, file, spent) == left
+        return
+    with pytest.raises(LimitError, match="leave nothing of the ceiling of 5"):
+        _left(ceiling, file, spent)
+
+
+def test_a_judge_is_asked_where_the_tables_serve_it():
+    catalog = load_catalog()
+    assert location_of("gemini-3.5-flash", "europe-west4", catalog) == "eu"
+    assert location_of("gemini-3.5-flash", "moon", catalog) == "moon"
+    assert location_of("gemini-9", "europe-west4", catalog) == "europe-west4"
 
 
 def test_the_tuning_and_the_judge_share_a_ceiling(cloud, given, tmp_path):

@@ -62,7 +62,7 @@ def test_a_run_that_promoted_says_so_and_where_to_look(kept, hook, compared, tmp
 
 
 @pytest.mark.parametrize(
-    ("status", "recorded", "state", "verdict", "reason"),
+    ("status", "recorded", "state", "verdict", "reason", "champion"),
     [
         (
             ended("FAILED", "Task x failed."),
@@ -70,28 +70,49 @@ def test_a_run_that_promoted_says_so_and_where_to_look(kept, hook, compared, tmp
             "failed",
             "",
             "Task x failed.",
+            "",
         ),
-        (ended("CANCELLED"), None, "cancelled", "", ""),
-        (ended(), None, "succeeded", "", ""),
+        (ended("CANCELLED"), None, "cancelled", "", "", ""),
+        (ended(), None, "succeeded", "", "", ""),
         (
             ended(),
             RunOutcome("", "unchanged since run q"),
             "succeeded",
             "",
             "unchanged since run q",
+            "",
         ),
-        (ended(), RunOutcome("worse", "It lost."), "succeeded", "worse", "It lost."),
+        (
+            ended(),
+            RunOutcome("worse", "It lost."),
+            "succeeded",
+            "worse",
+            "It lost.",
+            "There is no champion.",
+        ),
+        (
+            ended(),
+            RunOutcome("worse", "It lost to q."),
+            "succeeded",
+            "worse",
+            "It lost to q.",
+            "Champion 1 stays.",
+        ),
     ],
 )
 def test_success_failure_and_nothing_new(
-    kept, hook, tmp_path, status, recorded, state, verdict, reason
+    kept, hook, tmp_path, status, recorded, state, verdict, reason, champion
 ):
     place = str(tmp_path / "registry")
+    if champion.startswith("Champion"):
+        how = {"verdict": "better", "reason": "", "moved_at": "", "moved_by": ""}
+        champions.promote(place, "m", run="q", **how)
     if recorded:
         records.record_outcome(place, "r1", recorded)
     assert notice_step(status, kept, place, "r1") == "sent"
     (message,) = hook.messages
     assert (message["state"], message["verdict"], message["reason"]) == (state, verdict, reason)
+    assert message.get("champion", "") == champion
 
 
 def test_nobody_is_told_where_nobody_is_named(hook):

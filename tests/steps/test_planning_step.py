@@ -6,7 +6,9 @@ import pytest
 from kfp import dsl
 
 from tunepipe.components import compute_train_steps
+from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import UsageError
+from tunepipe.planning.plan import HeldOut
 from tunepipe.steps.planning import check_held_out
 
 JSON = [f'{{"kind": {n}}}' for n in range(12)]
@@ -72,6 +74,21 @@ def test_what_the_comparison_would_refuse_is_refused_before_the_tuning(tmp_path,
         return
     with pytest.raises(UsageError, match=message):
         check_held_out(file, scoring, {"max_output_tokens": 256.0})
+
+
+@pytest.mark.parametrize("asking", [{}, {"answers": 3.0}])
+def test_what_an_answer_reads_and_writes_is_the_mean_of_the_rows(tmp_path, asking):
+    asked = {"max_output_tokens": 256.0, **asking}
+    for references in (["word" * 5], ["word" * 5, "word"]):
+        _, found = check_held_out(held_out(tmp_path, references), {"task": "text"}, asked)
+        read, written = (sum(map(estimate_tokens, texts)) / len(references) for texts in (
+            [f"q {n}" for n in range(len(references))], references,
+        ))  # fmt: skip
+        assert found == HeldOut(
+            len(references), "rouge_l", found.metric_reason, int(asking.get("answers", 1)),
+            read, written,
+        )  # fmt: skip
+    assert check_held_out(None, {"task": "text"}, asked) == ((), HeldOut(0, answers=found.answers))
 
 
 def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):

@@ -40,6 +40,29 @@ def test_the_log_shows_the_first_errors_and_where_the_report_is(tmp_path, capsys
     assert SECRET not in log
 
 
+def test_the_most_frequent_errors_are_named_first(tmp_path):
+    bad = [*[{"input_text": "a"}] * 18, {"input_text": 1, "output_text": "x"}, {"a": 1}]
+    rows = dataset(tmp_path, GOOD, *bad)
+    with pytest.raises(DataError) as caught:
+        components.validate_jsonl.python_func(*reports(tmp_path), dataset_uri=rows.path)
+    assert caught.value.found == (
+        "22 errors in 21 rows (missing-field 20, wrong-type 1, extra-field 1)"
+    )
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (21, "… and 1 more error\n")])
+def test_the_log_says_how_many_more_errors_there_are(tmp_path, capsys, count, more):
+    rows = dataset(tmp_path, GOOD, *[{"input_text": f"{n}"} for n in range(count)])
+    with pytest.raises(DataError):
+        components.validate_jsonl.python_func(*reports(tmp_path), dataset_uri=rows.path)
+    log = capsys.readouterr().out
+    assert (
+        log
+        == "".join(f"line {n + 2}: missing-field in output_text\n" for n in range(20))
+        + f"{more}the whole report: {tmp_path / 'page.html'}\n"
+    )
+
+
 def test_an_artifact_of_another_step_is_taken_too(tmp_path):
     rows = dataset(tmp_path, GOOD)
     outputs = reports(tmp_path)

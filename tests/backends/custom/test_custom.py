@@ -78,6 +78,11 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
         again = {one.id: one.text for one in prediction.predict(model, prompts)}
         assert again == answers
     assert len(created(cloud)) == 3
+    tasks = [json.loads(task.read_text()) for task in bucket.glob("tunepipe/**/answers/*/task-*")]
+    assert {task["model"] for task in tasks} == {result.model, f"gs://{BUCKET}/base"}
+    names = {"display_name": "mine", "name": found["job"]}
+    job = jobs.CUSTOM_JOBS.get(found["job"])
+    assert {name: getattr(job, name) for name in names} == names
     # Two worker pools, joined by accelerate over the first one's address, learn the same.
     spot = {"machines": 2, "accelerator": "NVIDIA_L4:2", "provisioning": "spot"}
     two, _ = tune(request(**spot), tmp_path / "two")
@@ -479,6 +484,14 @@ def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
     assert "TUNEPIPE_HUB_TOKEN" not in os.environ
 
 
+@pytest.mark.parametrize("model", ["folder/model-1", "/tmp/folder/base"])
+def test_what_no_custom_job_tuned_is_not_asked(tmp_path, model):
+    (tmp_path / "result.json").write_text("{}")
+    for name in (model, str(tmp_path / "base")):
+        with pytest.raises(UsageError, match="no model that a custom job tuned"):
+            next(prediction.predict(name, []))
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
@@ -522,10 +535,20 @@ def test_the_price_of_the_user_wins():
     class Job:
         import datetime
 
-        start_time = create_time = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        create_time = datetime.datetime(2025, 12, 31, 23, tzinfo=datetime.UTC)  # it waited
+        start_time = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
         end_time = datetime.datetime(2026, 1, 1, 1, 30, tzinfo=datetime.UTC)
 
     assert tuning.job_cost(Job, options, machine, "nowhere") == (1.5, 6.0)
+
+    class NeverStarted(Job):
+        start_time = None
+
+    assert tuning.job_cost(NeverStarted, options, machine, "nowhere") == (2.5, 10.0)
+    known = machine.usd_per_hour(REGION)
+    assert tuning.job_cost(Job, CustomOptions(machines=3), machine, REGION) == (
+        1.5, round(1.5 * 3 * known, 2),
+    )  # fmt: skip
     nothing = CustomOptions()
     assert tuning.job_cost(Job, nothing, machine, "nowhere") == (1.5, None)
     assert replace(request(), seed=1).seed == 1

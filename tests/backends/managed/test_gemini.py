@@ -60,12 +60,18 @@ def test_tunes_asks_and_holds_the_job_against_the_plan(
     assert [event["state"] for event in events] == ["running", "succeeded"]
     assert found.model.startswith("projects/123456789012/locations/europe-west4/models/")
     assert "/locations/eu/endpoints/" in found.endpoint
-    statistics = found.statistics
-    assert (statistics["train_steps"], statistics["epochs"], statistics["examples"]) == (39, 3, 100)
-    assert statistics["billable_tokens"] == 10_000
-    assert statistics["loss_curve"][-1] == [39, pytest.approx(0.4), pytest.approx(0.4)]
+    statistics = dict(found.statistics)
+    curve = statistics.pop("loss_curve")
+    assert curve[-1] == [39, pytest.approx(0.4), pytest.approx(0.4)]
+    assert statistics == {
+        "job": jobs(cloud)[0]["name"], "base_model": FLASH, "method": "supervised",
+        "batch_size": 8, "train_steps": 39, "planned_steps": 39, "epochs": 3, "examples": 100,
+        "billable_tokens": 10_000, "dropped_examples": 0, "first_loss": curve[0][1],
+        "last_loss": pytest.approx(0.4), "eval_loss": pytest.approx(0.4),
+        "seconds": statistics["seconds"],
+    }  # fmt: skip
+    assert statistics["seconds"] == round(statistics["seconds"], 1)
     assert found.cost_usd == pytest.approx(0.3)  # 10,000 tokens x 3 epochs x 10 USD a million
-    assert "note" not in statistics
     written = json.loads((tmp_path / "gcp_resources").read_text())["resources"]
     assert written[0]["resourceType"] == "TuningJob"
     assert written[0]["resourceUri"].endswith(statistics["job"])

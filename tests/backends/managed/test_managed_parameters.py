@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tunepipe.backends.managed.outcome import Planned, compare_with_plan
 from tunepipe.backends.managed.parameters import (
     decode_options,
+    preference_models,
     thinking,
     tuning_job,
     whole_epochs,
@@ -88,6 +89,11 @@ SENT = [
             **LAST,
             "pre_tuned_model_checkpoint_id": "2",
         },
+    ),
+    (
+        TUNED,  # of a base whose sizes are not known
+        {"adapter_size": 1, "select_checkpoint": True},
+        {"epoch_count": 3, "learning_rate_multiplier": 1.0, "adapter_size": "ADAPTER_SIZE_ONE"},
     ),
     (
         FLASH,
@@ -215,9 +221,22 @@ def test_the_models_for_preference_tuning_are_named_with_what_is_open_today():
     assert "no model is open to new projects" in caught.value.fix
 
 
+def test_the_models_for_preference_tuning_are_those_of_the_users_table():
+    closed = "closed to new tuning since 2026-09-20"
+    opened = load_catalog({"models": {"models": {FLASH25: {"tunable_until": "2999-01-01"}}}})
+    lite = next(each for each in preference_models(load_catalog()).split(", ") if "lite" in each)
+    assert (
+        preference_models(opened) == f"models tuned by preference: {FLASH25}, {lite.split(';')[0]}"
+    )
+    assert closed in lite
+
+
 def test_open_models_are_given_a_rate_and_not_a_multiplier():
     assert job(QWEN, multiplier=2.0).learning_rate == pytest.approx(1.5e-4)
     assert job(QWEN, multiplier=1.0).learning_rate == 0.0
+    assert job(QWEN, multiplier=2.0).learning_rate_multiplier == 0.0
+    assert job(FLASH, multiplier=2.0).as_config()["learning_rate_multiplier"] == 2.0
+    assert job(FLASH, multiplier=2.0).learning_rate == 0.0
 
 
 def test_a_rate_and_a_multiplier_of_the_rate_exclude_each_other():
@@ -245,12 +264,21 @@ def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model, tokens
     assert whole_epochs(plan.train_steps, plan.batch_size, rows) == epochs
 
 
+@pytest.mark.parametrize(
+    ("steps_", "batch_size", "rows", "epochs"),
+    [(60, 1, 20, 3), (60, 0, 20, 3), (1, 8, 100, 1), (0, 8, 100, 1), (39, 8, 100, 3)],
+)
+def test_an_epoch_is_at_least_one_and_a_batch_one_row(steps_, batch_size, rows, epochs):
+    assert whole_epochs(steps_, batch_size, rows) == epochs
+
+
 SIZES = {"train_rows": 1000, "train_bytes": 1_000_000, "eval_rows": 100, "eval_bytes": 100_000}
 TOO_LARGE = [
     (FLASH, {"train_bytes": 1 << 31}, "bytes of training rows"),
     (FLASH, {"train_rows": 10_000_001}, "training rows"),
     (FLASH, {"train_rows": 10**6, "eval_rows": 5001}, "held-out rows"),
     (FLASH, {"train_rows": 4000, "eval_rows": 1201}, "held-out rows"),
+    (FLASH, {"train_rows": 100, "eval_rows": 1001}, "held-out rows"),
     (TUNED, {"train_rows": 10**6, "eval_rows": 5001}, "held-out rows"),  # a Gemini's limits
     (QWEN, {"eval_rows": 5001}, "held-out rows"),
     (QWEN, {"eval_bytes": 250_001}, "bytes of held-out rows"),
@@ -276,6 +304,8 @@ def test_what_is_too_large(model, sizes, where):
     [
         (FLASH, {}),
         (FLASH, {"train_rows": 100, "eval_rows": 1000}),  # the share counts above 1,000 rows
+        (FLASH, {"train_rows": 10_000_000, "train_bytes": 1 << 30, "eval_rows": 5000}),
+        (FLASH, {"train_rows": 4000, "eval_rows": 1200}),
         (QWEN, {"eval_bytes": 250_000}),
     ],
 )
@@ -427,6 +457,15 @@ def test_a_job_whose_figures_are_all_zero_has_learnt_nothing():
     compare_with_plan({"total_billable_token_count": 5000}, {}, PLANNED, where="job")
 
 
+def test_no_more_than_twenty_reasons_are_listed():
+    reasons = [f"reason {number}" for number in range(21)]
+    planned = Planned(rows=100, steps=39, epochs=3, dropped_fraction_max=0.21)
+    found = compare_with_plan(
+        {**STATS, "dropped_example_reasons": reasons}, {}, planned, where="job"
+    )
+    assert (found["dropped_examples"], len(found["dropped_reasons"])) == (21, 20)
+
+
 def test_a_user_may_bear_dropped_examples():
     stats = {**STATS, "total_truncated_example_count": 50}
     planned = Planned(rows=100, steps=39, epochs=3, dropped_fraction_max=0.5)
@@ -441,5 +480,5 @@ def test_a_metric_that_is_no_loss_may_be_anything():
 def test_a_long_curve_is_thinned_between_its_ends(points):
     curve = [(step, 1 / step) for step in range(1, points + 1)]
     shown = compare_with_plan(STATS, {TRAIN_LOSS: curve}, PLANNED, where="job")["loss_curve"]
-    assert len(shown) <= 501
-    assert (shown[0][0], shown[-1][0]) == (1, points)
+    every = math.ceil(points / 500)
+    assert [step for step, *_ in shown] == sorted({*range(1, points + 1, every), points})

@@ -244,12 +244,21 @@ BUSY = "The service is experiencing high demand in this region. Please try again
 def test_a_location_without_capacity_gives_way_to_the_next(cloud: StandIn, tmp_path: Path) -> None:
     cloud.fault("tuning", message=BUSY)
     options = {"location": "us-central1", "fallback_locations": ["us-west1", "us-east5"]}
-    found = tuned(request(cloud, QWEN, **options), tmp_path)
-    assert found.model
+    events = []
+    asked = request(cloud, QWEN, **options)
+    assert open_model.tune(asked, str(tmp_path), events.append).model
+    assert {"state": "waiting", "detail": "no capacity in us-central1"} in events
     assert [(job["name"].split("/")[3], job["state"]) for job in jobs(cloud)] == [
         ("us-central1", "JOB_STATE_FAILED"),
         ("us-west1", "JOB_STATE_SUCCEEDED"),
     ]
+
+
+def test_another_failure_does_not_try_the_next_location(cloud: StandIn, tmp_path: Path) -> None:
+    cloud.fault("tuning", message="The dataset could not be read.")
+    with pytest.raises(CloudError, match="could not be read"):
+        tuned(request(cloud, QWEN, fallback_locations=["europe-west4"]), tmp_path)
+    assert len(jobs(cloud)) == 1
 
 
 def test_without_another_location_the_remedy_is_named(cloud: StandIn, tmp_path: Path) -> None:
@@ -258,6 +267,8 @@ def test_without_another_location_the_remedy_is_named(cloud: StandIn, tmp_path: 
         tuned(request(cloud, QWEN), tmp_path)
     assert "fallback_locations" in caught.value.fix
     assert len(jobs(cloud)) == 1
+    assert tuned(request(cloud, QWEN), tmp_path).model  # the step begins again
+    assert states(cloud) == ["FAILED", "SUCCEEDED"]
 
 
 def test_tools_are_sent_and_calls_come_back(cloud: StandIn) -> None:

@@ -133,7 +133,11 @@ def test_the_same_rows_elsewhere_are_the_same_request_and_other_rows_are_not(
     assert len(cloud.ask("states")) == 2
 
 
-ROW_COUNTS = [(9, 12, "learn"), (30, 9, "10 to 256"), (30, 257, "10 to 256")]
+ROW_COUNTS = [
+    (9, 12, "9 rows to learn from; the template wants 10"),
+    (30, 9, "10 to 256 rows, these are 9"),
+    (30, 257, "10 to 256 rows, these are more"),
+]
 
 
 @pytest.mark.parametrize(("train", "evaluation", "said"), ROW_COUNTS)
@@ -186,6 +190,11 @@ def test_a_tuned_model_answers_by_endpoint_and_by_model_and_the_base_by_its_name
     result = tuned(request_(cloud), tmp_path)
     assert asked(result.endpoint, "question 3", "question 7") == ["answer 3", "answer 7"]
     assert asked(result.model, "question 3") == ["answer 3"]
+    stem = result.model.partition("@")[0]
+    assert asked(stem, "question 3") == ["answer 3"]
+    for none in (f"{stem}@9", f"{stem}0@1"):
+        with pytest.raises(UsageError, match="deployed to no endpoint"):
+            asked(none, "question 3")
     base = tuning.base_model_resource("text-bison@001", PROJECT, REGION)
     assert asked(base, "question 3") == ["I do not know: question 3"]
     chat = tuning.base_model_resource("chat-bison", PROJECT, REGION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -19,6 +20,7 @@ from tunepipe.backends.local.options import TrainJobOptions
 from tunepipe.backends.remote.train_job import TrainJobs
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp.explanations import RefusedError
+from tunepipe.gcp.remote_jobs import WaitingError
 
 WORK = f"gs://{BUCKET}/work"
 JOB = {"namespace": "team", "image": "registry.example/tunepipe:1", "work_uri": WORK}
@@ -54,7 +56,7 @@ def tune(asked, folder):
     return result, events
 
 
-def test_two_nodes_train_as_one_machine_does(cluster, place):
+def test_two_nodes_train_as_one_machine_does(cluster, cloud, place):
     result, events = tune(request(place), place / "job")
     (name,) = cluster.created
     found = result.statistics
@@ -74,6 +76,12 @@ def test_two_nodes_train_as_one_machine_does(cluster, place):
     assert [answer.text for answer in answers] != [None]
     spec = cluster.jobs[name]["spec"]["trainer"]
     assert (spec["image"], spec["numNodes"]) == (JOB["image"], 2)
+    (task,) = cloud.buckets.glob(f"{BUCKET}/work/*/task-*.json")
+    folder = f"gs://{task.parent.relative_to(cloud.buckets)}"
+    fields = json.loads(task.read_text())["request"]
+    assert [fields[f"{name}_uri"] for name in ("train", "eval")] == [
+        f"{folder}/train.jsonl", f"{folder}/eval.jsonl",
+    ]  # fmt: skip
     # The same work again finds what is there.
     assert tune(request(place), place / "later")[0].statistics["job"] == name
     assert len(cluster.created) == 1
@@ -133,6 +141,17 @@ def test_an_answer_that_is_lost_creates_no_second_job(cluster, place):
     cluster.faults.append(504)
     result, _ = tune(request(place, job=ALONE), place / "job")
     assert cluster.created == [result.statistics["job"]]
+
+
+def test_a_job_that_another_has_just_created_is_waited_for(cluster):
+    cluster.faults.append(409)
+    jobs = TrainJobs("team", "key", f"{WORK}/task.json", TrainJobOptions(**JOB))
+    with pytest.raises(WaitingError, match="just created"):
+        jobs.create()
+    assert not jobs.in_doubt
+    assert jobs.create() == "tunepipe-key-1"
+    assert not jobs.in_doubt
+    assert jobs.find() == "tunepipe-key-1"
 
 
 @pytest.mark.parametrize(("status", "in_doubt"), [(403, False), (429, False), (500, True)])
