@@ -42,7 +42,7 @@ def receiver() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made = Receiver(f"http://127.0.0.1:{server.server_address[1]}/hook/T0P-S3CR3T")
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     before = os.environ.get(ALLOW_PRIVATE)
     os.environ[ALLOW_PRIVATE] = "1"  # a webhook on this machine has to be allowed
     try:

@@ -34,7 +34,7 @@ def registry(monkeypatch):
         def log_message(self, *arguments): ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     held["host"] = f"127.0.0.1:{server.server_port}"
     yield held
     server.shutdown()

@@ -1,8 +1,10 @@
 """Google's error messages of tuning jobs, each with its remedy."""
 
 import pytest
+from google.api_core import exceptions as api
 
-from tunepipe.gcp.explanations import advice
+from tunepipe.errors import CloudError
+from tunepipe.gcp.explanations import advice, explained
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,20 @@ from tunepipe.gcp.explanations import advice
 )
 def test_a_message_of_a_tuning_job_has_a_remedy(message, remedy):
     assert remedy in advice(message)
+
+
+@pytest.mark.parametrize(
+    ("error", "page", "fix"),
+    [
+        (api.TooManyRequests("high demand"), "page.md", advice("high demand")),  # words first
+        (api.TooManyRequests("slow down"), "page.md", advice("429")),
+        (api.TooManyRequests("slow down"), "", ""),
+        (api.Forbidden("no"), "page.md", "see page.md"),
+        (api.GoogleAPICallError("no status"), "page.md", "see page.md"),
+    ],
+)
+def test_a_refusal_has_the_remedy_of_its_words_or_of_its_status_or_a_page(error, page, fix):
+    with pytest.raises(CloudError) as caught, explained("gs://b/x", page):
+        raise error
+    assert (caught.value.found, caught.value.where) == (error.message, "gs://b/x")
+    assert caught.value.fix == fix

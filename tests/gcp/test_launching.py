@@ -1,14 +1,19 @@
 """What a launcher asks of jobs of any kind, in which order, and what it reports."""
 
 import json
+import os
+import signal
+import threading
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import pytest
 from google.api_core import exceptions as api
 
 from tunepipe.errors import CloudError, UnreachableError
 from tunepipe.gcp import launcher
-from tunepipe.gcp.launcher import CancelledError, QuotaError, StepOptions
+from tunepipe.gcp.launcher import CancelledError, QuotaError, StepOptions, Termination
 from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status, WaitingError
 
 QUICK = StepOptions(
@@ -18,19 +23,33 @@ NAME = "projects/p/locations/us-central1/customJobs/7"
 RUNNING, DONE = Status(JobState.RUNNING), Status(JobState.SUCCEEDED)
 
 
+class Sigterm(NamedTuple):
+    """The step receives SIGTERM during the call, which then answers so."""
+
+    answer: Any
+
+
 class Script(RemoteJobs):
     """Gives the answers of a list to each kind of call, the last one again and again."""
 
     kind = "CustomJob"
 
-    def __init__(self, *, find=("",), create=(NAME,), status=(DONE,)) -> None:
-        self.answers = {"find": [*find], "create": [*create], "status": [*status]}
+    def __init__(
+        self, *, find=("",), create=(NAME,), status=(DONE,), cancel=(None,), in_doubt=False
+    ) -> None:
+        self.answers = {
+            "find": [*find], "create": [*create], "status": [*status], f"cancel {NAME}": [*cancel],
+        }  # fmt: skip
         self.calls: list[str] = []
+        self.in_doubt = in_doubt
 
     def _next(self, call: str):
         self.calls.append(call)
         answers = self.answers[call]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Sigterm):
+            os.kill(os.getpid(), signal.SIGTERM)
+            answer = answer.answer
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -48,7 +67,7 @@ class Script(RemoteJobs):
         self.calls.append("remedy")
 
     def cancel(self, name):
-        self.calls.append(f"cancel {name}")
+        self._next(f"cancel {name}")
 
 
 class Others:
@@ -185,3 +204,75 @@ def test_options_of_a_step_are_parted_from_those_of_its_backend():
     assert (options.poll_seconds, options.again, others) == (5.0, 2, {"lora_rank": 8})
     assert options.resources("folder") == "folder/gcp_resources"
     assert StepOptions(resources_path="x").resources("folder") == "x"
+
+
+NO_JOB = "received SIGTERM; no job is known to have been created"
+CANCELLED = "received SIGTERM; the job was cancelled"
+GOES_ON = "received SIGTERM; the job goes on, other runs wait for it: b"
+LOST = Sigterm(ConnectionError("the answer is lost"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "waiting", "calls", "found"),
+    [
+        ({"find": [Sigterm("")]}, None, ["find"], NO_JOB),
+        ({"find": [Sigterm(NAME)]}, None, ["find", f"cancel {NAME}"], CANCELLED),
+        ({"create": [Sigterm(NAME)]}, None, ["find", "create", f"cancel {NAME}"], CANCELLED),
+        ({"create": [LOST]}, None, ["find", "create", "find"], NO_JOB),
+        ({"create": [LOST], "find": ["", "", "", NAME], "in_doubt": True}, None,
+         ["find", "create", "find", "find", "find", f"cancel {NAME}"], CANCELLED),
+        ({"status": [Sigterm(RUNNING)]}, None,
+         ["find", "create", "status", f"cancel {NAME}"], CANCELLED),
+        ({"status": [LOST]}, Others(),
+         ["find", "create", "status", f"cancel {NAME}"], CANCELLED),
+        ({"status": [Sigterm(RUNNING)]}, Others("b"), ["find", "create", "status"], GOES_ON),
+    ],
+)  # fmt: skip
+def test_sigterm_starts_nothing_and_ends_what_runs(tmp_path, answers, waiting, calls, found):
+    script = Script(**answers)
+    with pytest.raises(CancelledError) as caught:
+        launch(script, tmp_path, waiting=waiting)
+    assert (script.calls, caught.value.found) == (calls, found)
+    assert caught.value.where == ("CustomJob" if found == NO_JOB else NAME)
+
+
+def test_a_cancellation_that_is_not_answered_is_given_up_before_the_container_ends(tmp_path):
+    script = Script(status=[Sigterm(RUNNING)], cancel=[ConnectionError("reset")])
+    with pytest.raises(UnreachableError, match="reset"):
+        launch(script, tmp_path)
+    assert script.calls.count(f"cancel {NAME}") == 5
+
+
+@pytest.mark.parametrize(
+    ("answers", "pace", "seconds"),
+    [
+        ({"status": [RUNNING, RUNNING, DONE]}, {"poll_seconds": 0.02}, 0.04),
+        ({"create": [api.InternalServerError("first"), NAME]}, {"first_job_seconds": 0.03}, 0.03),
+        ({"create": [LOST], "find": ["", "", "", NAME], "in_doubt": True},
+         {"pause_seconds": 0.015}, 0.03),
+    ],
+)  # fmt: skip
+def test_google_is_asked_no_more_often_than_was_set(tmp_path, answers, pace, seconds):
+    options = StepOptions(**{name: pace.get(name, 0.001) for name in (
+        "poll_seconds", "pause_seconds", "first_job_seconds",
+    )})  # fmt: skip
+    start = time.monotonic()
+    try:
+        _, events = launch(Script(**answers), tmp_path, options)
+    except CancelledError:
+        events = []
+    assert time.monotonic() - start >= seconds
+    if "first_job_seconds" in pace:
+        detail = "Google's remedy for a first job takes time"
+        assert events[0] == {"state": "waiting", "detail": detail}
+
+
+def test_sigterm_ends_a_wait_at_once():
+    start = time.monotonic()
+    with Termination() as termination:
+        assert not termination.wait(0.001)
+        timer = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        assert termination.wait(30.0)
+        timer.join()
+    assert time.monotonic() - start < 20

@@ -1,6 +1,7 @@
 """Google's token goes to Google alone, and nothing goes to a private network unasked."""
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -76,6 +77,22 @@ def test_a_private_address_is_refused(url, monkeypatch, tmp_path):
     assert "S3CR3T" not in str(caught.value)
     with pytest.raises(LimitError, match="private network"):
         read_template(url)
+    if "2130706433" not in url:  # also where a proxy would make the connection
+        with pytest.raises(LimitError, match="private network"):
+            outbound.check_address(url)
+
+
+def test_a_name_that_is_resolved_to_another_address_the_second_time_is_refused(monkeypatch):
+    monkeypatch.delenv(outbound.ALLOW_PRIVATE, raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", server.getsockname())
+        answers = [[(*here[:4], ("8.8.8.8", 443))], [here]]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *names, **kinds: answers.pop(0))
+        with pytest.raises(LimitError, match="private network") as caught:
+            outbound.request("GET", "https://changing.example.com/x", seconds=5)
+    assert (caught.value.where, answers) == ("127.0.0.1", [])
 
 
 @pytest.mark.parametrize("url", NOT_HTTPS)
@@ -108,7 +125,7 @@ def redirecting(monkeypatch):
         def log_message(self, *args) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/", times, seen
     server.shutdown()
     server.server_close()

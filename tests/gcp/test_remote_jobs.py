@@ -11,7 +11,7 @@ from google.api_core import exceptions as api
 from tunepipe.errors import UsageError
 from tunepipe.gcp import clients, labels
 from tunepipe.gcp.explanations import words_of
-from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status, WaitingError
+from tunepipe.gcp.remote_jobs import JobState, RemoteJobs, Status, WaitingError, has_ended
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -35,6 +35,24 @@ def test_the_place_of_a_resource():
     for name in ("projects/p/locations/eu", "gs://b/x", "/projects/p/locations/eu/x/1", ""):
         with pytest.raises(UsageError, match="no resource name"):
             clients.region_of(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("projects/p/locations/eu/models/7@2", "models"),
+        ("projects/p/locations/eu/endpoints/7", "endpoints"),
+        ("projects/p/locations/eu/models/7/evaluations/1", ""),
+        ("gs://b/models/7", ""),
+    ],
+)
+def test_the_kind_of_a_resource(name, kind):
+    assert clients.kind_of(name) == kind
+
+
+def test_a_state_that_was_not_sent_is_no_end():
+    job = SimpleNamespace(state=None, end_time=None)
+    assert (clients.state_of(job), has_ended(job)) == ("UNSPECIFIED", False)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +162,8 @@ def test_only_a_job_that_has_ended_may_refuse_to_be_cancelled():
     with pytest.raises(api.FailedPrecondition):
         running.cancel("job")
     assert (ended.asked, running.asked) == (1, 1)
+
+
+def test_a_kind_of_job_without_results_of_its_own_has_them_and_no_detail():
+    jobs = RemoteJobs()
+    assert (jobs.result_exists(None), jobs.detail(None), jobs.in_doubt) == (True, "", False)

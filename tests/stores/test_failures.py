@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tunepipe.errors import DataError, LimitError, UnreachableError, UsageError
-from tunepipe.stores.failures import FILE, failure_kept, failure_of, find_failure
+from tunepipe.stores.failures import FILE, failure_kept, failure_of, failure_of_run, find_failure
 
 DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report")
 
@@ -22,12 +22,15 @@ DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report"
 def test_the_words_become_the_error_again(error, kind, exit_code, found, tmp_path):
     log = tmp_path / "termination-log"
     log.write_text("")
-    with pytest.raises(type(error)), failure_kept(str(tmp_path / "step" / "out.json"), log):
+    with pytest.raises(type(error)), failure_kept(str(tmp_path / "run/step/out.json"), log):
         raise error
-    failure = find_failure(f"{tmp_path}/*/{FILE}")
-    again = failure.error("projects/p/locations/r/pipelineJobs/run")
+    failure = find_failure(f"{tmp_path}/run/*/{FILE}")
+    run = "projects/p/locations/r/pipelineJobs/run"
+    again = failure.error(run, fix="see its page")
     assert (failure.kind, failure.found, again.exit_code) == (kind, found, exit_code)
-    assert again.where.endswith("/run")
+    place, fix = getattr(error, "where", ""), getattr(error, "fix", "") or "see its page"
+    assert again.found == (f"{place}: {found}" if place else found)
+    assert (again.where, again.fix) == (run, fix)
     assert found in log.read_text()
     seen = failure_of(f"Error (exit code 1): {log.read_text()}", "tune-local")
     assert (seen is None) == (not kind)
@@ -67,3 +70,12 @@ def test_a_second_attempt_that_succeeds_leaves_no_words(tmp_path):
     with failure_kept(str(tmp_path / "step" / "out.json")):
         pass
     assert find_failure(f"{tmp_path}/*/{FILE}") is None
+
+
+def test_the_exit_task_reads_why_its_run_failed(tmp_path):
+    assert failure_of_run() is None
+    with pytest.raises(DataError), failure_kept(str(tmp_path / "validate/out.json")):
+        raise DATA
+    with failure_kept(str(tmp_path / "notify/out.json")):
+        assert failure_of_run().found == DATA.found
+    assert failure_of_run() is None

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 from contextlib import nullcontext
 
@@ -71,12 +72,15 @@ class Memory(ObjectStore):
 DATA = bytes(range(256)) * 40
 
 
-def test_only_what_is_read_is_fetched_and_a_broken_range_is_asked_for_again():
+def test_only_what_is_read_is_fetched_and_a_broken_range_is_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNEPIPE_PROGRESS", str(tmp_path / "progress"))
     store = Memory(DATA)
     store.cut = 1
     reader = store.open(PLACE).raw
     assert (reader.seek(100), reader.read(50), reader.tell()) == (100, DATA[100:150], 150)
     assert store.ranges == [(100, 150)] * 2
+    waited = {"stage": "storage", "waiting": "ConnectionError; trying again"}
+    assert json.loads((tmp_path / "progress").read_text()) == waited
     assert (reader.seek(-5, os.SEEK_CUR), reader.read(3)) == (145, DATA[145:148])
     assert (reader.seek(-7, os.SEEK_END), reader.read(99)) == (len(DATA) - 7, DATA[-7:])
     assert store.ranges[-1] == (len(DATA) - 7, len(DATA))
