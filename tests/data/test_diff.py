@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunepipe.data.conversations import Example
-from tunepipe.data.diff import DatasetState, compare, drift, from_bytes, state, to_bytes
+from tunepipe.data.diff import DatasetState, compare, drift, drifts, from_bytes, state, to_bytes
 from tunepipe.errors import UsageError
 
 ROWS = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("xyz")), max_size=12)
@@ -76,6 +76,21 @@ def test_what_is_no_state(data):
 )
 def test_drift(before, now, distance):
     assert drift(before, now) == pytest.approx(distance)
+
+
+def test_drifts_of_what_both_have():
+    lengths = {"mean": 10.0, "max": 20}
+    before = {"labels": {"a": 3, "b": 1}, "input_characters": lengths, "output_characters": lengths}
+    now = {"labels": {"a": 1, "b": 2}, "input_characters": {"mean": 12.5}, "languages": {"en": 1}}
+    assert drifts(before, now) == {"labels": 0.4167, "input_characters": [10.0, 12.5]}
+    assert drifts(before, {}) == {}
+
+
+def test_a_difference_is_told_in_full():
+    found = compare(of([("a", "x"), ("b", "y"), ("c", "y")]), of([("a", "x"), ("b", "z")]))
+    assert found.as_json() == {
+        "rows_before": 3, "rows": 2, "same": 1, "added": 0, "changed": 1, "removed": 1,
+    }  # fmt: skip
 
 
 def test_the_report_says_what_changed_since_the_champion():

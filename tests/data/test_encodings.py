@@ -50,6 +50,10 @@ def test_the_encoding_of_a_mark_or_of_zero_bytes(head, encoding):
         ("OK注文番号", "euc-jp", "cp1252"),
         ("OK注文番号です", "euc-jp", "euc-jp"),
         ("\x81", "latin-1", ""),
+        ("\x01あ", "cp932", ""),
+        # Half-width letters are what other bytes often look like.
+        ("ああｱ", "cp932", "cp932"),
+        ("あああｱｱ", "cp932", ""),
         ("ab\x01é.", "cp1252", ""),
     ],
 )
@@ -68,6 +72,7 @@ def test_a_character_that_is_cut_off_changes_no_guess():
         (b"ab\xe9 cd", "byte 3 of the line are not UTF-8; it may be Windows-1252", "cp1252"),
         (b"\xed\xa0\x80", "byte 1 of the line are not UTF-8: a surrogate is written as bytes", ""),
         (b"a\x81\x01", "byte 2 of the line are not UTF-8", ""),
+        (b"a\xc3", "byte 2 of the line are not UTF-8", ""),
     ],
 )
 def test_what_is_said_of_bytes_that_are_not_utf_8(line, found, fix):

@@ -44,6 +44,33 @@ def test_every_format_is_seen_and_read_as_the_same_example(format):
     assert found.input == "q"
 
 
+@pytest.mark.parametrize(
+    ("row", "format"),
+    [
+        ({}, None),
+        ({"a": 1}, None),
+        ({"chosen": 1}, None),
+        ({"rejected": 1, "prompt": 1}, None),
+        ({"chosen": 1, "completion": 2}, "prompt-completion"),
+        ({"completions": 1}, "preference"),
+        ({"preferred_output": 1}, "preference"),
+        ({"input_text": 1}, "palm"),
+        ({"system_instruction": 1}, "gemini"),
+        ({"messages": []}, "messages"),
+        ({"messages": [], "context": ""}, "palm-chat"),
+        ({"messages": "x"}, "messages"),
+        ({"messages": ["x"]}, "messages"),
+        ({"messages": [{"author": "u"}]}, "palm-chat"),
+        ({"messages": [{"role": "u"}], "context": ""}, "messages"),
+        ({"messages": [{"content": "u"}]}, "messages"),
+        ({"messages": [{"content": "u"}], "context": ""}, "palm-chat"),
+        ({"completion": 1}, "prompt-completion"),
+    ],
+)
+def test_the_format_of_a_row_by_its_fields(row, format):
+    assert formats.detect_format(row) == format
+
+
 def test_openai_preference_and_trl_conversational_rows():
     assert formats.detect_format(OPENAI_PREFERENCE) == "preference"
     assert conversations.example(OPENAI_PREFERENCE, "preference").reference == "a"
@@ -82,26 +109,6 @@ def test_system_instruction_of_gemini_and_context_of_palm_chat():
     gemini = ROWS["gemini"] | {"systemInstruction": {"parts": [{"text": "s"}]}}
     chat = ROWS["palm-chat"] | {"context": "s"}
     assert conversations.example(gemini, "gemini").id == conversations.example(chat, "palm-chat").id
-
-
-@pytest.mark.parametrize(
-    ("format", "row"),
-    [
-        ("palm", {"input_text": "q"}),
-        ("palm", {"input_text": "q", "output_text": 3}),
-        ("palm", {"input_text": "q", "output_text": ""}),
-        ("messages", {"messages": []}),
-        ("messages", {"messages": [QUESTION]}),
-        ("messages", {"messages": [{"role": "wizard", "content": "a"}]}),
-        ("messages", {"messages": "q"}),
-        ("gemini", {"contents": [{"role": "model", "parts": "a"}]}),
-        ("preference", {"contents": [GEMINI_QUESTION], "completions": []}),
-        ("palm-chat", {"messages": [None]}),
-    ],
-)
-def test_a_row_of_another_shape_is_refused(format, row):
-    with pytest.raises(DataError, match=r"line 7: .*not of the format"):
-        conversations.example(row, format, 7)
 
 
 def test_reading_numbers_lines_and_keeps_ids_apart(tmp_path):
@@ -182,6 +189,30 @@ def test_a_row_with_calls_has_one_input_in_every_format(tmp_path):
     for fast_from_bytes in (0, 1 << 30):
         report = validate([train], against=[held], fast_from_bytes=fast_from_bytes)
         assert report.counts["eval-leak"] == 1
+
+
+def test_the_marks_between_turns_are_no_characters():
+    assert text_pairs.measure(["a\x1eb", "\x1ds\x1eé", "-" * 20]) == ([2, 2, 20], 23, 5)
+    assert text_pairs.characters("\x1ds\x1eé") == (1, 1)
+    assert text_pairs.characters("a\x1eb") == (2, 0)
+    assert text_pairs.estimate_tokens("abcd", "é" * 10, "-" * 40) == 13
+
+
+def test_the_questions_within_a_conversation():
+    text = "q\x1ea\x1er\x1eb\x1et"
+    assert list(text_pairs.questions_within(text)) == ["q", "q\x1ea\x1er"]
+    system = "\x1ds\x1e"
+    assert list(text_pairs.questions_within(system + text)) == [
+        f"{system}q", f"{system}q\x1ea\x1er",
+    ]  # fmt: skip
+    assert list(text_pairs.questions_within(f"{system}q")) == []
+
+
+def test_every_text_of_a_row_with_its_path():
+    row = {"a": ["x", {"é": "y"}], "b": 3, "c": {"d": "z"}}
+    assert text_pairs.texts_of(row) == [
+        ("a[0]", "x"), ("a[1]", "é"), ("a[1].é", "y"), ("c.d", "z"),
+    ]  # fmt: skip
 
 
 def test_runs_are_counted_alike_in_short_texts_and_in_many():

@@ -10,6 +10,7 @@ from tunepipe.data import formats
 from tunepipe.data.conversion import convert
 from tunepipe.data.predictions import read as read_predictions
 from tunepipe.data.rows import read_examples
+from tunepipe.data.shapes import detect_shape
 from tunepipe.data.tables import flattened
 from tunepipe.errors import DataError, UsageError
 from tunepipe.splitting.split import split
@@ -90,6 +91,93 @@ def test_shapes_of_public_datasets(tmp_path, row, to, expected, left_out):
     assert (rows, report.refused, report.left_out) == ([expected], [], left_out)
 
 
+NO_PAIRS = "the field history is not a list of pairs of texts"
+NOT_ONE = "chosen and rejected are not one answer each to the same prompt"
+NO_MESSAGES = "prompt, chosen or rejected is neither a text nor a list of messages"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        *(({"instruction": "q", "output": "a", "history": history}, NO_PAIRS)
+          for history in ("x", [["x"]], [["x", 3]], ["xy"])),
+        ({"chosen": [USER], "rejected": [USER]}, NOT_ONE),
+        ({"chosen": "a", "rejected": "b"}, NOT_ONE),
+        ({"prompt": "q", "chosen": [SAID, SAID], "rejected": "b"}, NOT_ONE),
+        ({"prompt": "q", "chosen": "a", "rejected": []}, NOT_ONE),
+        ({"prompt": "q", "chosen": ["a"], "rejected": "b"}, NO_MESSAGES),
+        ({"prompt": "q", "chosen": 3, "rejected": "b"}, NO_MESSAGES),
+        ({"conversations": ["x"]}, "conversations[0] is not an object"),
+        ({"conversation": [SHAREGPT[0], {"from": "gpt", "value": 7}]},
+         "conversation[1] holds no text"),
+    ],
+)  # fmt: skip
+def test_a_row_that_does_not_have_its_whole_shape_says_why(tmp_path, row, reason):
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    report, rows = converted(path, tmp_path, "preference" if "chosen" in row else "messages")
+    assert (rows, report.refused) == (
+        [], [{"line": 1, "reason": f"cannot be carried over: {reason}"}],
+    )  # fmt: skip
+
+
+def test_a_preference_with_tools_and_a_long_prompt_is_carried_whole(tmp_path):
+    path = tmp_path / "in.jsonl"
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    before = [USER, SAID, USER]
+    row = {"chosen": [*before, SAID], "rejected": [*before, WORSE], "tools": tools}
+    path.write_text(f"{json.dumps(row)}\n{json.dumps(row | {'tools': 'x'})}\n")
+    report, (first, second) = converted(path, tmp_path, "preference")
+    assert report.refused == []
+    assert first.pop("tools") == [{"functionDeclarations": [{"name": "f"}]}]
+    assert first == second
+    assert [turn["parts"][0]["text"] for turn in first["contents"]] == ["q", "a", "q"]
+    answers = [scored["completion"]["parts"][0]["text"] for scored in first["completions"]]
+    assert answers == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("row", "description", "fix"),
+    [
+        ({"chosen": 1, "rejected": 2}, "TRL preference (chosen, rejected)", "preference"),
+        ({"conversations": []}, "ShareGPT (conversations)", "messages"),
+        ({"conversation": []}, "ShareGPT (conversations)", "messages"),
+        ({"instruction": 1, "output": 2}, "Alpaca (instruction, output)", "messages"),
+        ({"prompt": 1, "response": 2}, "pairs (prompt, response)", "messages"),
+        ({"User": 1, "Assistant": 2}, "pairs (User, Assistant)", "messages"),
+        ({"text": 1, "label": 2}, "pairs (text, label)", "messages"),
+        ({"text": 1}, "text (text)", ""),
+        *((row, "", "") for row in (
+            {"chosen": 1}, {"conversations": "x"}, {"prompt": 1, "completion": 2}, {"label": 1},
+            {"question": 1}, {"Instruction": 1, "Output": 2}, {"messages": [], "text": 1},
+        )),
+    ],
+)  # fmt: skip
+def test_the_shape_of_a_row_and_what_is_advised(row, description, fix):
+    shape = detect_shape(row)
+    if not description:
+        assert shape is None
+        return
+    assert shape.description == description
+    command = f"tunepipe convert IN OUT --to {fix} reads it"
+    assert shape.advice() == (
+        f"the row has the shape {description}, which no service reads",
+        command if fix else
+        "write what is asked and what is answered into two fields: prompt, completion",
+    )  # fmt: skip
+
+
+def test_a_dataset_of_a_known_shape_is_refused_with_its_command(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"a": 1}\n{"instruction": "q", "output": "a"}\n')
+    with pytest.raises(DataError) as caught:
+        list(read_examples(path))
+    assert (caught.value.found, caught.value.where, caught.value.fix) == (
+        "the row has the shape Alpaca (instruction, output), which no service reads",
+        str(path), "tunepipe convert IN OUT --to messages reads it",
+    )  # fmt: skip
+
+
 def test_rows_that_fit_no_shape_are_listed_and_lose_no_other(tmp_path):
     path = tmp_path / "in.jsonl"
     rows = [
@@ -127,6 +215,83 @@ def test_what_has_no_meaning_is_said_with_its_fix(tmp_path, rows, said):
     columns = {"input_column": names[0], "output_column": names[-1]}
     report, found = converted(path, tmp_path, "palm", **columns)
     assert (report.written, len(found)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "expected", "refused", "notes"),
+    [
+        # A header that is not seen to be one is believed where the name or an option says so.
+        ("in.tsv", "what?\thow!\nq\ta\n", {"input_column": "what?", "output_column": "how!"},
+         [("q", "a")], [], ["the columns are separated by '\\t'"]),
+        ("in.csv", "what?,how!\nq,a\n", {"input_column": "what?", "output_column": "how!"},
+         [("q", "a")], [], []),
+        ("in.txt", "what?;how!\nq;a\n",
+         {"input_column": "what?", "output_column": "how!", "delimiter": ";"},
+         [("q", "a")], [], []),
+        ("in.csv", "prompt,completion,\nq,a\nr\n,s,t\n\nu,v,w\n", {}, [("q", "a")],
+         [(3, "cannot be carried over: completion is missing"),
+          (4, "the row has more cells than the header names"),
+          (6, "the row has more cells than the header names")], []),
+        ("in.csv", "note,prompt,completion\n,q,a\n", {}, [("q", "a")], [], []),
+        ("in.csv", "Title\n\nprompt,completion\nq,a\nr\n", {"skip_lines": 2}, [("q", "a")],
+         [(5, "cannot be carried over: completion is missing")], []),
+        ("in.csv", 'messages\n"[{""role"":""user"",""content"":""q""},'
+         '{""role"":""bot"",""content"":""a""}]"\n', {}, [("q", "a")], [], []),
+        ("in.csv", 'question,answer\n"[1]"," {}"\n', {}, [("[1]", " {}")], [], []),
+        ("in.csv", "prompt,completion\nNA,nan\nNA,b\n", {}, [("NA", "nan"), ("NA", "b")], [],
+         ["2 rows: the field 'prompt' says NA or null, and is kept as a text",
+          "1 row: the field 'completion' says NA or null, and is kept as a text"]),
+        ("in.csv", "question,answer\nq,é\n", {"encoding": "latin-1"}, [("q", "é")], [], []),
+        ("in.json", '[{"prompt":"q","completion":"a"},3]', {}, [("q", "a")],
+         [(2, "the row is not an object")], []),
+    ],
+)  # fmt: skip
+def test_what_a_table_holds_is_read_whole_or_named(
+    tmp_path, name, content, options, expected, refused, notes
+):
+    path = tmp_path / name
+    path.write_bytes(content.encode(options.get("encoding", "utf-8")))
+    report, rows = converted(path, tmp_path, "palm", **options)
+    assert [(row["input_text"], row["output_text"]) for row in rows] == expected
+    assert [(row["line"], row["reason"]) for row in report.refused] == refused
+    assert [note for note in report.notes if "of the shape" not in note] == notes
+
+
+NO_NAMES = "name both the input and the output"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "found", "where", "fix"),
+    [
+        ("in.csv", b"a,b,a\n1,2,3\n", {}, "the header names a column twice: 'a'", "in.csv",
+         "give every column its own name"),
+        ("in.csv", b"\n,\n", {}, "cannot be read as a table: there is no header", "in.csv",
+         "name the columns in the first line"),
+        ("in.json", b'[{"prompt":"q"},' + b"[" * 100_000, {},
+         "the file is not whole JSON after row 1, or the next row has more than 32 MiB", "in.json",
+         "write an array of objects"),
+        ("in.json", b'[{"prompt":"q"},{"prompt":"\xff"}]', {},
+         "the file is not whole JSON after row 0, or the next row has more than 32 MiB", "in.json",
+         "write an array of objects"),
+        ("in.jsonl", b'{"a":1,"b":2}\n{"c":1}', {},
+         "which columns hold input and output? There are 'a', 'b', 'c'", "in.jsonl",
+         "name both with input_column and output_column"),
+        ("in.jsonl", b'{"a":1}', {"format": "poem"}, "unknown format 'poem'", "format",
+         "use one of palm, palm-chat, gemini, messages, prompt-completion, preference"),
+        *(("in.jsonl", b'{"a":1}', options, NO_NAMES, "input_column, output_column",
+           "give both names, or none")
+          for options in ({"input_column": "a"}, {"output_column": "a"}, {"system_column": "a"})),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_converted_is_named_with_its_place(
+    tmp_path, name, content, options, found, where, fix
+):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises((DataError, UsageError)) as caught:
+        converted(path, tmp_path, "palm", **options)
+    error = caught.value
+    assert (error.found, error.where.removeprefix(f"{tmp_path}/"), error.fix) == (found, where, fix)
 
 
 def test_nested_columns_that_are_not_read_are_named(tmp_path):
@@ -224,7 +389,14 @@ def test_a_workbook_is_read_by_its_sheets(tmp_path):
     book = openpyxl.Workbook()
     book.active.append(["nothing"])
     sheet = book.create_sheet("faq")
-    for row in (["Title"], ["prompt", "completion"], ["q", 5.0], ["NA", "a"], ["r", None]):
+    for row in (
+        ["Title"],
+        ["prompt", "completion"],
+        ["q", 5.0],
+        ["NA", "a"],
+        ["r", None],
+        ["s", "=1+1"],
+    ):
         sheet.append(row)
     path = tmp_path / "in.xlsx"
     book.save(path)
@@ -233,7 +405,8 @@ def test_a_workbook_is_read_by_its_sheets(tmp_path):
         {"input_text": "q", "output_text": "5"},
         {"input_text": "NA", "output_text": "a"},
     ]
-    assert [row["line"] for row in report.refused] == [5]
+    # A formula whose value was never worked out is no answer.
+    assert [row["line"] for row in report.refused] == [5, 6]
     assert report.notes == ["1 row: the field 'prompt' says NA or null, and is kept as a text"]
     with pytest.raises(UsageError, match="no sheet 'x'"):
         converted(path, tmp_path, "palm", sheet="x")
