@@ -57,6 +57,10 @@ def test_what_somebody_wrote_by_hand_is_named_and_not_removed(tmp_path, texts):
     assert write_all(tmp_path, texts) == []
     assert differences(tmp_path, texts) == ["pipelines/settings.yaml"]
     assert [file.read_text() for file in theirs] == ["replicas: 3\n"] * 2
+    last = tmp_path / max(texts)
+    last.write_text("stale")
+    assert write_all(tmp_path, texts) == [max(texts)]
+    assert last.read_text() == texts[max(texts)]
 
 
 def test_on_an_image_that_has_the_packages_a_step_installs_nothing(texts):

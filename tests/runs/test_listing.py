@@ -49,6 +49,20 @@ def test_a_name_of_none_or_of_several_is_refused(folder, reference, found):
         Places(folder).find(reference)
 
 
+@pytest.mark.parametrize(("count", "dots"), [(5, ""), (6, ", …")])
+def test_of_many_runs_the_newest_five_are_named(tmp_path, count, dots):
+    names = [f"20261126-09000{number}-aaaaaa" for number in range(count)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(
+            json.dumps({"id": name, "key": "k", "folder": ""})
+        )
+    with pytest.raises(UsageError) as caught:
+        Places(tmp_path).find("2026")
+    newest = ", ".join(names[::-1][:5])
+    assert caught.value.found == f"{count} runs begin with this: {newest}{dots}"
+
+
 def test_no_run_is_the_latest_of_none(tmp_path):
     assert Places(tmp_path).runs() == []
     with pytest.raises(UsageError):

@@ -125,6 +125,9 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"labels": {"Team": "x"}}, UsageError, "--label Team=x"),
     ({"labels": {"team": "x y"}}, UsageError, "--label team=x y"),
     ({"labels": {"1": "x"}}, UsageError, "--label 1=x"),
+    ({"labels": {"": "x"}}, UsageError, "--label =x"),
+    ({"labels": {"te.am": "x"}}, UsageError, "--label te.am=x"),
+    ({"labels": {"x" * 64: "x"}}, UsageError, "at most 63"),
     ({"labels": {"team": "x" * 64}}, UsageError, "at most 63"),
     ({"emails": ("nobody",)}, UsageError, "--email nobody"),
     ({"emails": ("a@b.co",), "pipeline": "x.yaml"}, UsageError, "--pipeline"),
@@ -165,6 +168,14 @@ def test_wrong_runs_are_refused_before_anything_is_sent(
         prepared(run, **change)
     assert said in str(caught.value)
     assert cloud.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("x" * 63, "y" * 63), ("t1", ""), ("t", "1"), ("t_-1", "-"), ("équipe", "à")],
+)
+def test_a_label_that_google_takes_passes(run: VertexRun, name: str, value: str) -> None:
+    assert prepared(run, labels={name: value}).job["labels"][name] == value
 
 
 @pytest.mark.parametrize(("text", "said"), NO_PIPELINE)
