@@ -7,7 +7,7 @@ import pytest
 from google.cloud.aiplatform_v1.types import PipelineJob
 
 from tunepipe.cli import main
-from tunepipe.cli.commands.costs import _cost
+from tunepipe.cli.commands.costs import RunCost, _cost
 
 NAME = "projects/1/locations/us-central1/pipelineJobs/run-1"
 CHILD = "projects/1/locations/us-central1/pipelineJobs/tune-1"
@@ -62,6 +62,64 @@ def ran(*tasks):
 def test_a_run_costs_what_its_tuning_job_does(tasks, paid_before, tuning_job, known):
     found = _cost(ran(*tasks), paid_before)
     assert (found.tuning_job, found.known_cost_usd) == (tuning_job, known)
+
+
+@pytest.mark.parametrize(
+    ("report", "paid_before", "actual"),
+    [
+        ({"cost_usd": 12.5}, set(), 12.5),
+        ({"cost_usd": 0.0}, set(), 0.0),
+        ({"cost_usd": None}, set(), None),
+        (None, set(), None),
+        ({"cost_usd": 12.5}, {CHILD}, 0.0),
+    ],
+)
+def test_what_a_job_has_cost_is_what_its_report_says(tmp_path, report, paid_before, actual):
+    job = ran(PLAN, LAUNCHED)
+    file = tmp_path / "tuning"
+    if report is not None:
+        file.write_text(json.dumps(report))
+    job.job_detail.task_details[1].outputs = {"tuning": {"artifacts": [{"uri": str(file)}]}}
+    paid = set(paid_before)
+    assert _cost(job, paid) == RunCost(
+        NAME, "2026-11-22T00:00:00+00:00", "succeeded", CHILD, 0.0 if paid_before else 36.14, actual
+    )
+    assert paid == {CHILD}
+
+
+def test_a_step_that_failed_may_have_been_paid():
+    failed = ("tune-gemini", "FAILED", {})
+    for tasks in ((PLAN, failed), (PLAN, failed, ("tune-again", "SUCCEEDED", {}))):
+        assert _cost(ran(*tasks), set()).known_cost_usd == 36.14
+
+
+def test_the_costs_of_the_runs_here_are_summed(tmp_path, capfd):
+    costs = {1: (2.0, 1.23456), 2: (3.0, None), 3: (None, None), 4: None}
+    for number, known in costs.items():
+        folder = tmp_path / f"2026112{number}-101500-abcdef"
+        (folder / "steps" / "x" / "compute-train-steps").mkdir(parents=True)
+        record = {"id": folder.name, "key": "k", "folder": str(folder), "state": "succeeded"}
+        (folder / "run.json").write_text(json.dumps(record))
+        if known:
+            (folder / "steps" / "x" / "tune-local").mkdir()
+            plan, tuning = ({"estimated_cost_usd": known[0]}, {"cost_usd": known[1]})
+            (folder / "steps/x/compute-train-steps/plan").write_text(json.dumps(plan))
+            (folder / "steps/x/tune-local/tuning").write_text(json.dumps(tuning))
+    assert main.run(["costs", "--runs", str(tmp_path), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [(one["estimated_cost_usd"], one["actual_cost_usd"]) for one in found["runs"]] == [
+        (2.0, 1.23456), (3.0, None), (None, None), (0.0, None),
+    ]  # fmt: skip
+    assert (found["total_usd"], found["unknown"]) == (4.2346, 1)
+    assert main.run(["costs", "--runs", str(tmp_path)]) == 0
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == "4 runs: about 4.23 USD, and 1 whose price is not known"
+    assert [line.split()[1:] for line in lines[1:-1]] == [
+        ["succeeded", "2.00", "1.23", "20261121-101500-abcdef"],
+        ["succeeded", "3.00", "not", "known", "20261122-101500-abcdef"],
+        ["succeeded", "not", "known", "not", "known", "20261123-101500-abcdef"],
+        ["succeeded", "0.00", "not", "known", "20261124-101500-abcdef"],
+    ]
 
 
 def test_runs_here_say_when_they_began(tmp_path, capfd):
