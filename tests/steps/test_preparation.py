@@ -66,7 +66,7 @@ def test_every_guarded_row_is_read(given, tmp_path, capsys):
     guard = tmp_path / "guard.jsonl"
     given["guard_uri"] = write(guard, ROWS[:1])
     first = prepare(**given).guard_fingerprint
-    assert "1 guarded rows" in capsys.readouterr().out
+    assert "1 guarded row\n" in capsys.readouterr().out
     write(guard, ROWS[:2])
     assert prepare(**given).guard_fingerprint not in ("", first)
     write(guard, [ROWS[0], {"input_text": "a"}])

@@ -151,6 +151,8 @@ def make_plan(datasets: Sequence[str], rows: int | None = None, **settings: Any)
         UsageError: Both a dataset and rows, or neither; a file that cannot be read.
         LimitError: A region, a model or a budget forbids it.
     """
+    if not datasets:
+        return _make_plan({}, rows, **settings)
     from tunepipe.cli.inputs import local_copies
 
     # The rows are read several times.
@@ -191,12 +193,12 @@ def _make_plan(
         from tunepipe.data.formats import check_format
 
         check_format(format)
-    from tunepipe.cli.inputs import dataset_format, name_originals
-
     over = tables or {}
     catalog = load_catalog(over)
     size = Measured(rows or 0)
     if datasets:
+        from tunepipe.cli.inputs import dataset_format, name_originals
+
         if backend and not model:
             model = catalog.default_model(dataset_format(datasets, format), backend)
         name = catalog.find_model(model, backend).name if model else ""
