@@ -133,6 +133,14 @@ def test_only_steps_that_cost_nothing_are_repeated_by_the_host(spec):
         "prepare-run", "validate-jsonl", "split-dataset", "compute-train-steps", "compare-models",
         "send-notice",
     }  # fmt: skip
+    policies = [every[name]["retryPolicy"] for name in repeated]
+    assert policies == [policies[0]] * len(policies)
+    assert policies[0] == {
+        "maxRetryCount": 2,
+        "backoffDuration": "30s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "3600s",
+    }
 
 
 def test_steps_ask_for_the_machine_that_they_need(spec):

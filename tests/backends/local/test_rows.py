@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +40,19 @@ def test_a_longer_training_begins_as_a_shorter_one(lengths, size, steps, alike):
     assert long[: len(short)] == short
     epochs = size * steps // len(lengths)
     assert sorted(short[: epochs * len(lengths)]) == sorted(list(range(len(lengths))) * epochs)
+
+
+@pytest.mark.parametrize(
+    ("alike", "order"),
+    [
+        (True, [1, 3, 4, 2, 0, 7, 6, 5, 2, 0, 7, 1, 3, 4, 6]),
+        (False, [1, 5, 4, 7, 3, 2, 0, 6, 5, 2, 4, 7, 6, 1, 3]),
+    ],
+)
+def test_the_order_of_a_seed_stays_as_it_is(alike, order):
+    """A training that goes on under another version reads what it would have read."""
+    lengths = [5, 1, 4, 2, 3, 9, 8, 7]
+    assert reading_order(lengths, 3, 5, 7, alike=alike) == order
 
 
 def test_batches_of_like_length_save_most_of_the_padding():
