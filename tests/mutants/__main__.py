@@ -46,7 +46,10 @@ _ALSO = {
     "reporting": ("tests/cli/test_data_commands.py", "tests/pages"),
     "runs": ("tests/cli/test_run.py", "tests/cli/test_run_refusals.py"),
     "splitting": ("tests/cli/test_data_commands.py", "tests/steps"),
-    "steps": ("tests/components", "tests/runs/test_managed_run.py", "tests/cli/test_champions.py"),
+    "steps": (
+        *("tests/components", "tests/runs/test_managed_run.py", "tests/cli/test_champions.py"),
+        *("tests/registry/test_vertex_alias.py", "tests/registry/test_evaluations.py"),
+    ),
     "stores": ("tests/gcp", "tests/runs/test_cancellation.py", "tests/runs/test_managed_run.py"),
     "validation": ("tests/cli/test_data_commands.py", "tests/steps"),
 }
