@@ -4,10 +4,26 @@ import re
 import time
 
 import pytest
+from google.api_core import exceptions as api
 
+from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.gcp import clients
+from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import WaitingError
-from tunepipe.stores.claims import CLAIMED, CREATED, CREATING, ENDED, Claim, claim_uri, run_of_step
+from tunepipe.stores import storage
+from tunepipe.stores.claims import (
+    CLAIMED,
+    CREATED,
+    CREATING,
+    ENDED,
+    Claim,
+    ClaimedJobs,
+    Waiters,
+    claim_uri,
+    keys_of,
+    run_of_step,
+)
 from tunepipe.stores.ledger import Ledger
 
 LONG = StepOptions(lease_seconds=1000.0, settle_seconds=2000.0)
@@ -138,3 +154,124 @@ def test_where_the_records_of_a_key_are(monkeypatch):
     resources = "/gcs/bucket/runs/123/run-1/tune_1/gcp_resources"
     expected = "projects/p/locations/r/pipelineJobs/run-1"
     assert run_of_step("projects/p/locations/r", resources) == expected
+
+
+class Jobs(ClaimedJobs):
+    """Jobs of a list, as (name, key, whether it counts); a creation answers so."""
+
+    listed: tuple[tuple[str, str, bool], ...] = ()
+    answer: object = "job-new"
+    requests = 0
+
+    def jobs(self):
+        return ((name, {KEY_LABEL: key}, counts) for name, key, counts in self.listed)
+
+    def get(self, name):
+        for listed, _, counts in (*self.listed, ("job-1", "k", True)):
+            if listed == name:
+                return counts
+        raise api.NotFound(name)
+
+    def counts(self, job):
+        return job
+
+    def request(self):
+        self.requests += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("steps", "listed", "found", "state"),
+    [
+        ((), [], "", ("", "")),
+        ((), [("job-1", "other", True)], "", ("", "")),
+        ((), [("job-1", "k", False), ("job-2", "other", True)], "", ("", "")),
+        ((), [("job-1", "k", False), ("job-2", "k", True)], "job-2", ("", "")),
+        (("take", "begin"), [("job-2", "k", True)], "job-2", (CREATED, "job-2")),
+        (("take", "begin"), [], "", (CREATING, "")),
+        # The claim knows of it before the list does.
+        (("take", "begin", "created"), [], "job-1", (CREATED, "job-1")),
+        (("take", "begin", "created"), [("job-1", "k", False), ("job-2", "k", True)], "job-2",
+         (CREATED, "job-1")),
+    ],
+)  # fmt: skip
+def test_the_job_of_a_request_is_found_by_its_claim_or_in_the_list(
+    tmp_path, steps, listed, found, state
+):
+    reach(tmp_path, *steps)
+    jobs = Jobs(claim(tmp_path), "k")
+    jobs.listed = listed
+    assert jobs.find() == found
+    assert claim(tmp_path).look() == state
+
+
+def test_a_job_that_was_deleted_since_is_none(tmp_path):
+    gone = looked(tmp_path)
+    gone.take()
+    gone.begin()
+    gone.created("job-9")
+    assert Jobs(claim(tmp_path), "k").find() == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "in_doubt"),
+    [
+        ("job-new", (CREATED, "job-new"), False),
+        (api.Forbidden("no"), (ENDED, ""), False),
+        (api.TooManyRequests("later"), (ENDED, ""), False),
+        (api.GatewayTimeout("slow"), (CREATING, ""), True),
+        (ConnectionError("reset"), (CREATING, ""), True),
+    ],
+)
+def test_what_became_of_a_creation_is_noted(tmp_path, answer, state, in_doubt):
+    jobs = Jobs(claim(tmp_path), "k")
+    jobs.answer = answer
+    assert jobs.find() == ""
+    if isinstance(answer, str):
+        assert jobs.create() == answer
+    else:
+        with pytest.raises(type(answer)):
+            jobs.create()
+    assert (claim(tmp_path).look(), jobs.in_doubt, jobs.requests) == (state, in_doubt, 1)
+
+
+@pytest.mark.parametrize("steps", [("take",), ("take", "begin")])
+def test_nothing_is_sent_while_another_run_holds_the_claim(tmp_path, steps):
+    reach(tmp_path, *steps)
+    jobs = Jobs(claim(tmp_path), "k")
+    assert jobs.find() == ""
+    with pytest.raises(WaitingError):
+        jobs.create()
+    assert jobs.requests == 0
+
+
+def test_who_else_waits_for_a_job(cloud):
+    cloud.ask("hold", {"on": True})
+    place, bucket = f"projects/{PROJECT}/locations/{REGION}", f"gs://{BUCKET}/any/folder"
+    spec = {
+        "pipelineInfo": {"name": "p"},
+        "schemaVersion": "2.1.0",
+        "root": {"dag": {"tasks": {}}},
+        "deploymentSpec": {"executors": {}},
+    }
+    client = clients.pipelines(REGION)
+    for name in "abc":
+        job = {"pipeline_spec": spec, "runtime_config": {"gcs_output_directory": bucket}}
+        client.create_pipeline_job(parent=place, pipeline_job=job, pipeline_job_id=f"run-{name}")
+    a, b, c, gone = runs = [f"{place}/pipelineJobs/run-{name}" for name in "abcd"]
+    for run in runs:
+        Waiters(bucket, run, "k").add()
+    client.cancel_pipeline_job(name=c)
+    Waiters(bucket, b, "other").add()
+    Waiters(bucket, "", "none").add()
+    Waiters("", a, "none").add()
+    waiting = f"gs://{BUCKET}/tunepipe/waiting"
+    files = [f"{waiting}/k/run-{name}.run" for name in "abcd"] + [f"{waiting}/other/run-b.run"]
+    assert storage.matching_files(f"gs://{BUCKET}/**") == files
+    assert (keys_of(bucket, a), keys_of(bucket, b)) == (["k"], ["k", "other"])
+    assert keys_of(bucket, "") == []
+    assert Waiters(bucket, a, "k").others() == Waiters(bucket, a).others() == [b]
+    assert Waiters(bucket, b, "other").others() == Waiters("", a, "k").others() == []
+    assert Waiters(bucket, gone, "k").others() == [a, b]

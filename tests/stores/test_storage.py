@@ -49,6 +49,47 @@ def test_what_is_written_is_read(root: str, tmp_path: Path) -> None:
     assert storage.read_bytes(uri) == b"other"
 
 
+def test_a_folder_is_copied_there_and_back(root: str, tmp_path: Path) -> None:
+    files = {"a": "1", "deep/er/b": "2", "deep/er/c": "3"}
+    for name, text in files.items():
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "source" / name).write_text(text)
+    uri = f"{root}/copy"
+    storage.copy_folder(str(tmp_path / "source"), uri)
+    with storage.local_folder(uri) as folder:
+        assert (folder == uri) == (not storage.is_object(uri))
+        found = (path for path in Path(folder).rglob("*") if path.is_file())
+        assert {str(path.relative_to(folder)): path.read_text() for path in found} == files
+    with storage.local_files(f"{uri}/deep/er/*") as paths:
+        texts = [(Path(path).name, Path(path).read_text()) for path in paths]
+    assert texts == [("b", "2"), ("c", "3")]
+    storage.write_new(b"other", f"{uri}/a")
+    assert storage.read_bytes(f"{uri}/a") == b"other"
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_gets_a_second_name_or_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError
+
+    (tmp_path / "a").write_text("1")
+    if not has_links:
+        monkeypatch.setattr(os, "link", refuse)
+    storage.link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "1"
+    assert (tmp_path / "b").samefile(tmp_path / "a") == has_links
+
+
+def test_what_cloud_storage_says_of_a_conflict() -> None:
+    from google.api_core import exceptions as api
+
+    store = cloud_storage.CloudStorage()
+    assert store.is_conflict(api.PreconditionFailed("there")) is True
+    assert store.is_conflict(api.NotFound("none")) is False
+
+
 def test_globs_stop_at_slashes_and_sort(root: str) -> None:
     for name in ("b.jsonl", "a.jsonl", "c.txt", "deep/d.jsonl"):
         storage.write_bytes(b"x", f"{root}/{name}")
@@ -100,7 +141,7 @@ def test_a_pinned_generation_is_that_version_or_nothing(cloud: StandIn) -> None:
 
 def test_of_two_writers_the_later_learns_of_the_first(root: str) -> None:
     uri = f"{root}/champion.json"
-    storage.write_bytes(b"one", uri, must_be_new=True)
+    assert storage.write_bytes(b"one", uri, must_be_new=True).bytes == 3
     with pytest.raises(storage.ConflictError):
         storage.write_bytes(b"two", uri, must_be_new=True)
     assert storage.read_bytes(uri) == b"one"
@@ -415,12 +456,21 @@ def test_a_folder_in_a_bucket_is_worked_in_here_and_kept_there(cloud, tmp_path, 
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with contextlib.suppress(RuntimeError), storage.synced_folder(uri) as folder:
         Path(folder, "a.jsonl").write_text("one\n")
+        Path(folder, "deep/er").mkdir(parents=True)
+        for name in "bc":
+            Path(folder, "deep/er", name).write_text(name)
         raise RuntimeError("a step that fails keeps what it has paid for")
+    names = [f"{uri}/{name}" for name in ("a.jsonl", "deep/er/b", "deep/er/c")]
+    assert storage.list_files(f"{uri}/**") == names
     assert storage.read_bytes(f"{uri}/a.jsonl") == b"one\n"
     before = len(cloud.calls("storage.post"))
     with storage.synced_folder(uri) as folder:
         assert Path(folder, "a.jsonl").read_text() == "one\n"
     assert len(cloud.calls("storage.post")) == before, "what is unchanged is not written"
+    with storage.synced_folder(uri) as folder:
+        Path(folder, "a.jsonl").write_text("one\ntwo\n")
+    assert storage.list_files(f"{uri}/**") == names, "what has changed takes its place"
+    assert storage.read_bytes(f"{uri}/a.jsonl") == b"one\ntwo\n"
     with storage.synced_folder(str(tmp_path)) as folder:
         assert folder == str(tmp_path)
 
@@ -457,6 +507,24 @@ def test_old_checkpoints_go_as_newer_come_and_the_last_one_at_the_end_alone(clou
     assert names() == set()
 
 
+def test_a_file_that_is_still_written_is_kept_at_the_end_alone(cloud):
+    uri, hour = f"gs://{BUCKET}/work/checkpoints", 3600
+
+    def names():
+        return {one.rpartition("/")[2] for one in storage.matching_files(f"{uri}/*")}
+
+    with storage.synced_folder(uri, 0.05, once=True) as folder:
+        for number, at in enumerate((time.time() + hour, time.time() - hour)):
+            Path(folder, f"file-{number}").write_text("half")
+            os.utime(Path(folder, f"file-{number}"), (at, at))
+        until(lambda: "file-1" in names())
+        Path(folder, "file-2").write_text("whole")
+        os.utime(Path(folder, "file-2"), (time.time() - hour,) * 2)
+        until(lambda: "file-2" in names())  # so that a look has ended that began after the first
+        assert names() == {"file-1", "file-2"}
+    assert names() == {"file-0", "file-1", "file-2"}
+
+
 def test_a_bucket_keeps_each_files_work_apart(cloud, tmp_path):
     rows = tmp_path / "rows.jsonl"
     for text in ("one", "two"):
@@ -465,3 +533,5 @@ def test_a_bucket_keeps_each_files_work_apart(cloud, tmp_path):
             assert not list(Path(folder).iterdir())
             Path(folder, "a.jsonl").write_text(text)
     assert len(storage.list_files(f"gs://{BUCKET}/work/answers/*/a.jsonl")) == 2
+    with storage.work_folder(str(tmp_path), "answers", str(rows)) as folder:
+        assert folder == str(tmp_path)
