@@ -43,6 +43,18 @@ def test_a_promoted_model_is_kept_when_its_run_is_thrown_away(tmp_path):
     assert move.model == str(kept.parent)
 
 
+def test_what_an_interrupted_promotion_left_stops_no_other(tmp_path):
+    place, models = str(tmp_path / "registry"), tmp_path / "registry" / "models"
+    models.mkdir(parents=True)
+    for name in (".000001", "000001"):  # half copied, and copied but not recorded
+        model_folder(models / name, "half")
+    move = registry.promote(place, model_folder(tmp_path / "model", "1"), **MOVE)
+    assert move.model.startswith(f"{models}/000001-")
+    assert Path(move.model, "model.safetensors").read_text() == "1"
+    assert (models / "000001" / "model.safetensors").read_text() == "half"
+    assert len(list(models.iterdir())) == 2
+
+
 def test_moves_are_recorded_one_file_each(tmp_path):
     for number in range(3):
         registry.promote(str(tmp_path), f"projects/p/models/{number}", **MOVE)
@@ -93,6 +105,7 @@ def test_an_answer_that_was_lost_is_recognised_as_our_own(cloud):
 
 
 def test_without_a_registry_nothing_is_promoted(tmp_path):
+    assert registry.history("") == []
     with pytest.raises(UsageError, match="no registry"):
         registry.promote("", "model", **MOVE)
 
@@ -114,3 +127,16 @@ def test_a_folder_is_kept_in_a_registry_on_s3(s3, tmp_path):
     with local_folder(move.model) as folder:
         files = {p.relative_to(folder).as_posix(): p.read_text() for p in Path(folder).rglob("*.*")}
     assert files == {name: name for name in ("weights.bin", "deep/config.json")}
+
+
+def test_an_outcome_is_a_file_that_a_later_version_reads(tmp_path):
+    outcome = records.RunOutcome("better", "größer", "gs://b/report", "gs://b/model")
+    records.record_outcome(str(tmp_path), "r1", outcome)
+    assert records.read_outcome(f"{tmp_path}/", "r1") == outcome
+    assert records.read_outcome(str(tmp_path), "r2") is None
+    assert records.read_outcome("", "r1") is None
+    written = (tmp_path / "outcomes" / "r1.json").read_text(encoding="utf-8")
+    assert written == (
+        '{\n "verdict": "better",\n "reason": "größer",\n "report": "gs://b/report",\n'
+        ' "model": "gs://b/model"\n}'
+    )

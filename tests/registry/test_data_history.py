@@ -1,6 +1,7 @@
 """What a series has seen, and how the data differ from the champion's."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,10 +37,28 @@ def test_only_a_series_remembers(data, tmp_path):
     assert decided(now, place) == "changed"
     data_history.remember(*now, place, "weekly", "r1", "auto", STATS)
     assert decided(now, place) == "unchanged"
-    assert data_history.last(place, "weekly")["run"] == "r1"
+    assert data_history.last(place, "weekly") == {"run": "r1", "fingerprint": now[1]}
+    data_history.remember(*now, place, "weekly", "r1", "auto", STATS)  # a step tried again
+    data_history.remember(*now, place, "", "r2", "auto", STATS)
+    data_history.remember(*now, place, "weekly", "", "auto", STATS)
+    files = (path for path in Path(place).rglob("*") if path.is_file())
+    assert sorted(str(path.relative_to(place)) for path in files) == [
+        f"data/{now[1][:32]}", "runs/r1.json", "runs/r2.json", "seen/weekly/000001.json",
+    ]  # fmt: skip
     assert decided(now, place, series="") == "changed"
     assert decided(now, place, series="other") == "changed"
     assert decided(now, "") == "changed"
+
+
+def test_a_run_that_ends_since_nothing_changed_says_since_when(data, tmp_path, capsys):
+    place = str(tmp_path / "registry")
+    data_history.remember(*data("ax"), place, "weekly", "r1", "auto", STATS)
+    for series, run, reason in (
+        ("weekly", "r2", "unchanged since run r1"), ("other", "r3", "unchanged"),
+    ):  # fmt: skip
+        assert data_history.record_unchanged(place, series, run) == reason
+        assert capsys.readouterr().out == f"{reason}\n"
+        assert records.read_outcome(place, run) == records.RunOutcome("", reason)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +92,12 @@ def test_the_champions_data_are_compared_with(data, tmp_path):
     assert data_history.since_champion(now[0], place, "auto", STATS) == {}
     data_history.remember(*now, place, "", "r1", "auto", STATS)
     moved = {"verdict": "better", "reason": "", "moved_at": "", "moved_by": ""}
+    champions.promote(place, "model", run="r0", **moved)  # of which no data are recorded
+    assert data_history.since_champion(now[0], place, "auto", STATS) == {}
     champions.promote(place, "model", run="r1", **moved)
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text("{")
+    assert data_history.since_champion(str(broken), place, "auto", STATS) == {}
     data_history.remember(*data("cz"), place, "", "r2", "auto", STATS)  # never promoted
     later = STATS | {"labels": {"yes": 4}, "input_characters": {"mean": 12.0}}
     found = data_history.since_champion(data("ax", "bz", "cz")[0], place, "auto", later)

@@ -107,6 +107,17 @@ def test_a_model_outside_the_registry_is_left_out(cloud, tmp_path, elsewhere):
     assert cloud.calls("ImportModelEvaluation") == []
 
 
+def test_a_model_that_answered_no_row_is_left_out(tmp_path):
+    model = f"projects/1/locations/{REGION}/models/1@1"
+    tuning(tmp_path, model)
+    scores = {"tuned": {"rows": 3, "unanswered": 3, "metrics": {"answered": {"value": 0.0}}}}
+    comparison = {"verdict": "", "reason": "", "task": "text", "comparisons": {}, "scores": scores}
+    (tmp_path / "comparison").write_text(json.dumps(comparison))
+    assert imported(tmp_path) == (
+        f"left out: {model} answered no row, so there is nothing that Google's schemas know"
+    )
+
+
 def test_a_model_that_is_gone_is_a_cloud_error(cloud, tmp_path):
     tuning(tmp_path, f"projects/123456789012/locations/{REGION}/models/1@1")
     compared(tmp_path, "text")

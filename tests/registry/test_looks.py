@@ -1,5 +1,7 @@
 """The registry counts how often the same held-out rows have decided."""
 
+import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from tests.standin.session import BUCKET
 from tunepipe.data.predictions import Prediction
 from tunepipe.evaluation.significance import confidence_of_look
-from tunepipe.registry import looks
+from tunepipe.registry import looks, records
 
 
 def rows(numbers, answer="a"):
@@ -30,6 +32,16 @@ def test_the_same_rows_are_looked_at_again_and_fresh_rows_are_not():
     assert looks.count(fresh, [first, same, grown]) == 1
 
 
+def test_a_row_is_known_by_its_content_and_without_it_by_its_id():
+    row = Prediction("1", "q", "r", "a 1", hash="row 1")
+    digest = hashlib.sha256(b"row 1").hexdigest()[:8]
+    answers = hashlib.sha256(b'[["1", 0, "a 1"]]').hexdigest()[:16]
+    assert looks.describe([row]) == {"rows": [digest], "answers": answers}
+    nameless = replace(row, hash="")
+    digest = hashlib.sha256(b"1").hexdigest()[:8]
+    assert looks.describe([nameless]) == {"rows": [digest], "answers": answers}
+
+
 def test_the_same_answers_are_not_another_look():
     first = looks.describe(rows(range(50)))
     assert looks.count(looks.describe(rows(range(50))), [first, first]) == 1
@@ -49,6 +61,7 @@ def test_the_overlap_is_estimated_from_a_few_hashes(shared):
         ("01234", "56789", 0.0),
         ("01234", "05678", 0.2),
         ("01", "01234567", 0.25),
+        ("0", "0", 1.0),
         ("", "", 0.0),
     ],
 )
@@ -67,7 +80,8 @@ def test_a_look_keeps_few_hashes_and_those_of_the_newest_runs_are_read(tmp_path)
     for number in range(202):
         at = (start + timedelta(seconds=number)).isoformat(timespec="seconds")
         one = {**look, "answers": f"{number}"}
-        looks.record(str(tmp_path), f"run-{999 - number}", one, "worse", at)
+        run = f"run-{999 - number}"
+        records.write(str(tmp_path), f"looks/{at}-{run}.json", {"run": run, "at": at, **one})
     found = looks.earlier(str(tmp_path), "new")
     assert [each["answers"] for each in found] == [str(number) for number in range(2, 202)]
 
@@ -80,8 +94,10 @@ def test_a_run_is_recorded_once_and_does_not_count_itself(tmp_path):
         assert looks.record(place, "r1", look, "better", "2026-11-26T00:00:00+00:00") == 1
     assert looks.earlier(place, "r1") == []
     assert looks.earlier(place, "r2") == [look]
-    looks.record("", "r1", look, "better", "")
-    looks.record(place, "r3", {}, "better", "")
+    assert looks.record("", "r1", look, "better", "") == 1
+    assert looks.record(place, "r3", {}, "better", "") == 1
+    other = looks.describe(rows(range(20), "b"))
+    assert looks.record(place, "", other, "better", "2026-11-26T00:00:00+00:00") == 2
     assert len(looks.earlier(place, "r2")) == 1
 
 

@@ -11,6 +11,8 @@ from tests.standin.session import BUCKET, PROJECT
 from tunepipe.catalog.tables import load
 from tunepipe.cli import main
 from tunepipe.gcp import clients
+from tunepipe.registry import serving
+from tunepipe.registry.endpoints import SERVED, Deployment
 
 REGION = "us-central1"
 PLACE = ["--project", PROJECT, "--region", REGION]
@@ -84,6 +86,19 @@ def test_what_is_deployed_is_exactly_what_was_asked_for(tuned, cloud, capfd):
     assert (machine.machine_type, machine.accelerator_type.name, machine.accelerator_count) == (
         "g2-standard-24", "NVIDIA_L4", 2,
     )  # fmt: skip
+    clients.endpoints(REGION).create_endpoint(
+        parent=f"projects/{PROJECT}/locations/{REGION}",
+        endpoint={"display_name": "empty", "labels": {serving.LABEL: "l4"}},
+    )
+    prices = {"g2-standard-24": 2.5}
+    found = {each.model: each for each in serving.deployments(PROJECT, REGION, prices)}
+    served = Deployment(
+        endpoint.name, FOLDER, "", endpoint.create_time, False, SERVED, usd_per_hour=2.5
+    )
+    assert found == {FOLDER: served, "": found[""]}
+    assert (found[""].usd_per_hour, found[""].kind, found[""].champion) == (0.0, SERVED, False)
+    (unpriced,) = (each for each in serving.deployments(PROJECT, REGION, {}) if each.model)
+    assert unpriced.usd_per_hour is None
 
 
 def test_nothing_is_deployed_unasked(tuned, cloud, capfd):

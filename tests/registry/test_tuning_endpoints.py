@@ -12,6 +12,7 @@ from tunepipe.backends.base import Prompt
 from tunepipe.backends.managed import gemini, gemini_prediction
 from tunepipe.cli import main
 from tunepipe.gcp import clients
+from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.registry import endpoints
 from tunepipe.registry.tuning_endpoints import of_tuning_jobs
 from tunepipe.runs import vertex_request
@@ -41,6 +42,23 @@ def test_a_job_leaves_its_last_checkpoint_alone_unless_asked(cloud, tmp_path, op
     found = list(of_tuning_jobs(PROJECT, REGION))
     assert [one.kind for one in found] == ["gemini", *["checkpoint"] * (kinds - 1)]
     assert {one.endpoint.split("/")[3] for one in found} == {"eu"}
+
+
+def test_jobs_of_others_and_jobs_without_an_endpoint_leave_nothing_of_ours(cloud, tmp_path):
+    """The newest come first: none of them may hide those that come after."""
+    ours = tuned(cloud, tmp_path, "one")
+    theirs = f"projects/{PROJECT}/locations/{REGION}/tuningJobs/"
+    left = {"model": ours.model, "endpoint": ours.endpoint}
+    labelled = {"labels": {KEY_LABEL: "k"}}
+    for number, fields in enumerate(
+        ({"tunedModel": left}, {"tunedModel": left, "labels": {"team": "desk"}}, labelled,
+         {**labelled, "tunedModel": {"model": ours.model}}), start=1,
+    ):  # fmt: skip
+        made = f"2100-01-0{number}T00:00:00Z"
+        job = {"name": f"{theirs}{number}", "state": "JOB_STATE_SUCCEEDED", "createTime": made}
+        cloud.ask("tuning", {**job, "baseModel": FLASH, **fields})
+    (found,) = of_tuning_jobs(PROJECT, REGION)
+    assert (found.endpoint, found.job) == (ours.endpoint, ours.statistics["job"])
 
 
 def test_what_serves_nobody_goes_and_the_champion_stays(cloud, tmp_path, capfd):

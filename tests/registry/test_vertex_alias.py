@@ -1,6 +1,10 @@
 """The alias `champion` and the endpoints of losers, against the stand-in."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
+from google.cloud.aiplatform_v1 import Endpoint
 
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.errors import CloudError, LimitError
@@ -78,6 +82,10 @@ def test_the_alias_goes_from_one_champion_to_the_next(place, said):
     assert promote_step(second, said("better"), kept, "run-2") == "2"
     assert aliases() == {"one": [], "two": ["champion"]}
     assert promote_step(second, said("better"), kept, "run-2") == "2"  # a step tried again
+    moved = len(place.calls("MergeVersionAliases"))
+    assert vertex_alias.move_alias(second, second) == vertex_alias.model_version(second)
+    assert len(place.calls("MergeVersionAliases")) == moved + 1, "it is never without the alias"
+    assert aliases() == {"one": [], "two": ["champion"]}
     assert len(champions.history(kept)) == 2
 
 
@@ -147,5 +155,49 @@ def test_no_endpoint_of_others_and_no_champions_goes(place, said):
     assert there() == {"one", "two"}
     (ours,) = endpoints.of_template(PROJECT, REGION)
     assert (ours.endpoint, ours.champion) == (champion, True)
-    with pytest.raises(LimitError, match="champion's"):
-        endpoints.take_away(ours)
+    # By either sign: the alias may have been moved since it was looked at.
+    for each in (ours, replace(ours, champion=False), replace(ours, kind=endpoints.SERVED)):
+        with pytest.raises(LimitError, match="champion's") as caught:
+            endpoints.take_away(each)
+        assert caught.value.where == champion
+    assert there() == {"one", "two"}
+
+
+def test_the_alias_of_a_version_that_is_gone_is_an_error(place):
+    with pytest.raises(CloudError, match="not found"):
+        vertex_alias.move_alias(f"{PARENT}/models/1@1")
+
+
+@pytest.mark.parametrize(
+    ("models", "version"),
+    [
+        ([], ""),
+        ([("m", "")], "m"),
+        ([("m", "2")], "m@2"),
+        ([("m@1", "")], "m@1"),
+        ([("m@1", "2")], "m@1"),
+        ([("m", "2"), ("n", "3")], "m@2"),
+    ],
+)
+def test_the_version_on_an_endpoint(models, version):
+    deployed = [{"model": model, "model_version_id": number} for model, number in models]
+    assert vertex_alias.version_on(Endpoint(deployed_models=deployed)) == version
+
+
+def test_what_can_have_the_alias_is_told_by_its_name():
+    version = f"{PARENT}/models/7@2"
+    assert vertex_alias.model_version(version) == version
+    for other in ("", "gs://b/model", f"{PARENT}/pipelineJobs/1"):
+        assert vertex_alias.model_version(other) == ""
+        assert endpoints.discard(other) is False
+    assert vertex_alias.has_alias("") is False
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_billed"),
+    [(endpoints.TEMPLATE, True), (endpoints.SERVED, True), (endpoints.GEMINI, False),
+     (endpoints.CHECKPOINT, False)],
+)  # fmt: skip
+def test_which_endpoints_cost_while_they_are_idle(kind, is_billed):
+    noon = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    assert endpoints.Deployment("e", "m", "j", noon, False, kind).is_billed is is_billed

@@ -159,7 +159,7 @@ def test_a_record_that_is_broken_fails_no_run(kept, hook, tmp_path):
 def test_a_webhook_that_is_away_is_tried_again_and_fails_no_run(
     kept, hook, capsys, monkeypatch, answers, result, posts
 ):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(webhook, "_PAUSE_SECONDS", 0.001)
     hook.answers = answers
     assert notice_step(ended(), kept, "", "r1") == result
     assert hook.posts == posts
@@ -199,6 +199,6 @@ def test_places_are_checked_before_anything_is_sent(place, in_cloud, fits):
 
 def test_a_webhook_that_nobody_listens_at(monkeypatch):
     monkeypatch.setenv("TUNEPIPE_ALLOW_PRIVATE_ADDRESSES", "1")
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(webhook, "_PAUSE_SECONDS", 0.001)
     with pytest.raises(CloudError, match="ConnectionError"):
         webhook.post("http://127.0.0.1:9/T0P-S3CR3T", {"text": "x"})
