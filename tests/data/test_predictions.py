@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data import predictions
+from tunepipe.data.conversations import Example
 from tunepipe.data.predictions import Prediction
 from tunepipe.errors import UsageError
 
@@ -105,6 +107,44 @@ def test_a_measurement_is_a_number_of_zero_or_more(value):
     line = json.dumps(json.loads(GOOD) | {"seconds": value})
     with pytest.raises(UsageError, match="seconds is not a number of 0 or more"):
         predictions.decode(line)
+
+
+def test_numbers_that_are_not_known_are_left_out_and_an_answers_number_is_whole():
+    row = json.loads(GOOD) | {"seconds": None, "answer": 2.0, "input_tokens": 0.5, "group": 7}
+    found = predictions.decode(json.dumps(row))
+    assert found == Prediction("a", "i", "r", "p", group="7", answer=2, input_tokens=0.5)
+    assert isinstance(found.answer, int)
+    assert (found.label, predictions.decode(GOOD).label) == ("a, answer 3", "a")
+
+
+def test_a_line_in_another_encoding_names_it():
+    with pytest.raises(UsageError) as caught:
+        predictions.decode('{"id": "é"}'.encode("cp1252"))
+    assert caught.value.fix == "tunepipe convert IN OUT --to FORMAT --encoding cp1252"
+
+
+def test_fields_that_can_name_a_slice():
+    turns = [{"role": "user", "content": text} for text in ("first", "last")]
+    fields = {
+        "language": "en", "day": 3, "vip": True, "share": 0.5, "tags": ["x"], "hash": "h",
+        "seconds": 4, "asked": "last", "said": "right", "before": "first",
+        "long": "x" * 100, "longer": "x" * 101,
+    }  # fmt: skip
+    named = predictions.short_fields(Example(1, tuple(turns), "right", fields=fields))
+    assert named == {
+        "language": "en", "day": 3, "vip": True, "before": "first", "long": "x" * 100,
+    }  # fmt: skip
+    assert predictions.short_fields(Example(1, (), "right", fields={"a": "b"})) == {"a": "b"}
+
+
+def test_a_line_too_long_to_be_read_is_named(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(GOOD.encode() + b"\n" + b" " * (LINE_BYTES_MAX + 1) + b"\n")
+    with pytest.raises(UsageError) as caught:
+        predictions.read(path)
+    assert (caught.value.found, caught.value.where) == (
+        "the line has 33554433 bytes; lines of up to 32 MiB are read", f"{path}, line 2",
+    )  # fmt: skip
 
 
 def test_a_number_may_stand_as_id():

@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from tests.validation.test_agreement import errors
 from tunepipe.catalog.tables import load
 from tunepipe.data.conversations import convert_row, example
-from tunepipe.data.row_types import camel, type_problems
+from tunepipe.data.row_types import blank_message, camel, name_type, type_problems
 from tunepipe.errors import DataError
 
 TABLE = load("catalog/row_types.toml")
@@ -44,11 +44,50 @@ def test_the_values_of_an_enum_are_googles(kind):
          []),
         ({"functionCallingConfig": {"mode": "required"}}, "ToolConfig",
          [("wrong-type", "x.functionCallingConfig.mode")]),
+        ({"properties": ["a"]}, "Schema", [("wrong-type", "x.properties")]),
         ({"code": "1", "language": "RUST"}, "ExecutableCode", [("wrong-type", "x.language")]),
     ],
 )  # fmt: skip
 def test_a_value_outside_its_enum_is_an_error(value, kind, found):
     assert [(x.code, x.field) for x in type_problems(value, kind, "x")] == found
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "found"),
+    [
+        ({"nam": "f"}, "FunctionCall",
+         [("missing-field", "x.name", "the field name is missing", "", ()),
+          ("extra-field", "x", "the format does not have this field", "nam", ("name",))]),
+        ({"nam": [], "other": {}}, "FunctionCall",
+         [("missing-field", "x.name", "the field name is missing", "", ())]),
+        ({"file_uri": "gs://b/c", "mimeType": " ", "size": 3}, "FileData",
+         [("empty-text", "x.mimeType", "the text is only of spaces", "", ()),
+          ("extra-field", "x", "the format does not have this field", "size", ("displayName",))]),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_told_with_those_it_may_be_meant_for(value, kind, found):
+    assert list(map(tuple, type_problems(value, kind, "x"))) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [(None, "null"), ({}, "an object"), ([], "a list"), ("", "a text"), (True, "a truth value"),
+     (1, "a number"), (0.5, "a number")],
+)  # fmt: skip
+def test_the_name_of_a_type(value, name):
+    assert name_type(value) == name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text is empty"),
+        (" \n", "the text is only of spaces"),
+        (" \u200b", "the text is only of spaces and characters without width"),
+    ],
+)
+def test_how_a_text_is_blank(text, message):
+    assert blank_message(text) == message
 
 
 @pytest.mark.parametrize("kind", ["Content", "Part", "FunctionDeclaration", "Tool"])

@@ -1,12 +1,18 @@
+import gzip
+import io
 import random
+import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import LINE_BYTES_MAX
-from tunepipe.data.rows import numbered_lines
-from tunepipe.data.source import Source, Span, open_local
+from tunepipe.data.formats import FORMATS
+from tunepipe.data.rows import blocks, decode, numbered_lines, shown_name
+from tunepipe.data.source import Source, Span, expanded, format_of, inspect_head, open_local
+from tunepipe.errors import DataError, UsageError
 from tunepipe.validation.row_checks import diagnose
 from tunepipe.validation.validate import validate
 
@@ -47,6 +53,171 @@ def test_a_line_of_the_most_bytes_is_read_and_one_of_more_is_not(tmp_path):
         assert codes == ([] if read else [(2, "too-long")]) + [(3, "not-json")]
         kinds = [type(line) for _, line in numbered_lines(Source(path))]
         assert kinds == [bytes, bytes if read else int, bytes, bytes]
+
+
+def test_the_lines_of_a_block_are_whole_and_an_overlong_one_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    lines = [b"\xef\xbb\xbf{}", b"x" * LINE_BYTES_MAX, b"{}"]
+    path.write_bytes(b"\n".join(lines))
+    found = list(blocks(path))
+    assert [line for _, part in found for line in part] == [b"{}\n", lines[1] + b"\n", b"{}\n"]
+    assert found[0][0] == 1
+    path.write_bytes(b"\n".join([*lines, b"x" * (LINE_BYTES_MAX + 1)]))
+    with pytest.raises(DataError) as caught:
+        list(blocks(path))
+    assert caught.value.where == f"{path}:4"
+    assert caught.value.found.startswith(f"the line has {LINE_BYTES_MAX + 1} bytes")
+
+
+def nested(depth: int) -> bytes:
+    return b'{"x": ' + b"[" * (depth - 1) + b"1" + b"]" * (depth - 1) + b"}"
+
+
+def test_a_row_is_decoded_up_to_a_hundred_levels():
+    assert decode(nested(100))["x"]
+    with pytest.raises(DataError, match="nested more than 100 levels deep"):
+        decode(nested(101))
+    with pytest.raises(DataError, match="the character NUL"):
+        decode(b'{"a": "\\\\\\u0000"}')
+    assert decode(b'{"a": "\\\\u0000"}') == {"a": "\\u0000"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a_b", True), ("n" * 40, True), ("n" * 41, False), ("é", False),
+                        ("a b", False), ("", False)],
+)  # fmt: skip
+def test_a_key_is_shown_where_it_reads_like_a_field(name, shown):
+    assert shown_name(name) == (name if shown else "")
+
+
+ARRAY = ("array", "the file is one JSON array", "tunepipe convert, or: jq -c '.[]' IN > OUT")
+OBJECT = (
+    "array", "an object is written over several lines", "tunepipe convert, or: jq -c . IN > OUT",
+)  # fmt: skip
+CSV = ("table", "the file is CSV, a table of separated values", "tunepipe convert reads CSV")
+
+
+def packed(what: str) -> tuple[str, ...]:
+    return "", f"the file is compressed ({what})", "", "compressed-file", "utf-8", ""
+
+
+def kind(told, encoding="utf-8", delimiter=""):
+    return (*told, "not-jsonl", encoding, delimiter)
+
+
+ROWS = kind(("rows", "", ""))
+UTF_16 = ("the file is UTF-16", "convert from UTF-16 to UTF-8; tunepipe convert reads it")
+
+
+@pytest.mark.parametrize(
+    ("head", "found"),
+    [
+        (b"", ROWS),
+        (b"\n \n", ROWS),
+        *((head, kind(ARRAY)) for head in (
+            b"[", b"[{", b'[{"a":1},\n{"a":2}]', b'[{"a":1}]', b"[1]", b"[\n1", b"[{\n",
+        )),
+        *((head, ROWS) for head in (
+            b'[{"a":1}]\n{}', b"[1]\n[2]", b"{\n1", b"{", b"a,b\n{}", b"Title\na;b\n1;2", b"xx\n",
+        )),
+        (b'{\n"a":1}', kind(OBJECT)),
+        (b"a,b\n1,2", kind(CSV, delimiter=",")),
+        (b"\n\na;b,c;d\n", kind(CSV, delimiter=";")),
+        (b"a\tb\n", kind(CSV, delimiter="\t")),
+        (b"sep=;\na,b\n", kind(CSV, delimiter=";")),
+        (b"\xef\xbb\xbfa|b\n1|2", kind(CSV, delimiter="|")),
+        ("é;b\n".encode("latin-1"), kind(CSV, "cp1252", ";")),
+        ("a,b\n1,2".encode("utf-16"), kind(("table", *UTF_16), "utf-16", ",")),
+        ("{}".encode("utf-16"), kind(("rows", *UTF_16), "utf-16")),
+        # One broken row says nothing about a file.
+        (b'{"a":"\xe9"}\n', kind(("rows", "", ""), "cp1252")),
+        (b'{"a":"\xe9"}\n{"a":"\xc3\xa9"}\n{}', ROWS),
+        (b'{"a":"\xc3\xa9"}\n{"a":"\xe9"}\n{}', ROWS),
+        (b'{"a":"\xe9"}\n{"a":"\xc3', kind(("rows", "", ""), "cp1252")),
+        (b"PK\x03\x04xl/", kind(("excel", "the file is an Excel workbook",
+                                "tunepipe convert reads .xlsx"))),
+        (b"PK\x03\x04" + b"x" * 4100 + b"xl/", packed("zip")),
+        (b"BZh9", packed("bzip2")),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_at_first_sight(head, found):
+    assert tuple(inspect_head(head)) == found
+
+
+def test_a_file_is_closed_when_it_is_read_or_refused(tmp_path):
+    def opened(data: bytes) -> tuple[io.BytesIO, Source]:
+        file = io.BytesIO(data)
+        return file, Source("f", lambda _: file)
+
+    file, source = opened(b"{}\n")
+    assert (b"".join(source.blocks(10)), file.closed) == (b"{}\n", True)
+    file, source = opened(b"a,b\n1,2\n")
+    with pytest.raises(DataError, match="CSV"):
+        source.require_rows()
+    assert file.closed
+    with pytest.raises(DataError, match="CSV"):
+        format_of(["f"], lambda _: io.BytesIO(b"a,b\n1,2\n"))
+    file = io.BytesIO(b'{"input_text": "q"}\n')
+    assert (format_of(["f"], lambda _: file), file.closed) == ("palm", True)
+    file = io.BytesIO(gzip.compress(b"{}")[:12])
+    with pytest.raises(UsageError, match="gzip data are broken"):
+        list(Source("f", lambda _: file).blocks(10))
+    assert file.closed
+
+
+def test_standard_input_stays_open(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"{}\n")))
+    assert list(Source("-").blocks(10)) == [b"{}\n"]
+    assert not sys.stdin.buffer.closed
+
+
+def test_only_plain_local_files_are_read_by_other_processes(tmp_path):
+    plain, gz = tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"
+    plain.write_bytes(b"{}\n")
+    gz.write_bytes(gzip.compress(b"{}\n"))
+    sources = [Source(plain), Source(gz), Source(plain, lambda path: open_local(path))]
+    assert [source.on_disk for source in sources] == [True, False, False]
+    for source in sources:
+        source.close()
+
+
+def test_a_wildcard_goes_through_folders_and_a_name_that_looks_like_one_is_a_name(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    names = [tmp_path / "a" / "b" / "x.jsonl", tmp_path / "a" / "x.jsonl", tmp_path / "[1].jsonl"]
+    for path in names:
+        path.touch()
+    assert expanded(str(tmp_path / "a" / "**" / "*.jsonl")) == list(map(str, names[:2]))
+    assert expanded([names[2], "gs://b/*.jsonl"]) == [str(names[2]), "gs://b/*.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "fix"),
+    [
+        (b"\n", "there is no row", "add rows, one JSON object a line"),
+        (b'{"a": 1}\n', "no row has the fields of a known format",
+         f"name the format: one of {', '.join(FORMATS)}"),
+    ],
+)  # fmt: skip
+def test_a_dataset_whose_format_is_not_seen_says_why(tmp_path, content, found, fix):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        format_of([path])
+    error = caught.value
+    assert (error.found, error.where, error.fix) == (found, str(path), fix)
+
+
+def test_the_format_is_that_of_most_of_the_first_rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    palm, pair = b'{"input_text": "q"}\n', b'{"prompt": "q"}\n'
+    path.write_bytes(b"[]\n" + pair + palm + palm)
+    source = Source(path)
+    assert (source.format(), source.first_rows()[0]) == ("palm", [])
+    source.close()
+    path.write_bytes(b"{\n1\n" + pair + palm)
+    with Source(path).opened() as stream:
+        assert stream.read(3) == b"{\n1"
+    assert format_of([path]) == "prompt-completion"
 
 
 def test_depth_ends_at_a_hundred():
