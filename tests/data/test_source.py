@@ -70,7 +70,7 @@ def test_the_lines_of_a_block_are_whole_and_an_overlong_one_is_named(tmp_path):
 
 
 def nested(depth: int) -> bytes:
-    return b'{"x": ' + b"[" * (depth - 1) + b"1" + b"]" * (depth - 1) + b"}"
+    return b'{"y": [], "x": ' + b"[" * (depth - 1) + b"1" + b"]" * (depth - 1) + b"}"
 
 
 def test_a_row_is_decoded_up_to_a_hundred_levels():
@@ -134,6 +134,10 @@ UTF_16 = ("the file is UTF-16", "convert from UTF-16 to UTF-8; tunepipe convert 
         (b'{"a":"\xe9"}\n{"a":"\xc3\xa9"}\n{}', ROWS),
         (b'{"a":"\xc3\xa9"}\n{"a":"\xe9"}\n{}', ROWS),
         (b'{"a":"\xe9"}\n{"a":"\xc3', kind(("rows", "", ""), "cp1252")),
+        # The last line may be cut.
+        (b'{"a":"\xe9"}\n{"a":"\xc3\xa9"}', kind(("rows", "", ""), "cp1252")),
+        (b'{"a":"\x81\x01"}\n', ROWS),
+        (b"a;b\n\x81\x01;1\n", kind(CSV, delimiter=";")),
         (b"PK\x03\x04xl/", kind(("excel", "the file is an Excel workbook",
                                 "tunepipe convert reads .xlsx"))),
         (b"PK\x03\x04" + b"x" * 4100 + b"xl/", packed("zip")),
