@@ -49,6 +49,7 @@ FIGURES = {
         ({"estimated_hours": 1.0}, {"hours": "1"}),
         ({"estimated_hours": 0.5}, {"hours": "0.5 (30 minutes)"}),
         ({"estimated_hours": 0.0334}, {"hours": "0.0334 (2 minutes)"}),
+        ({"estimated_hours": 1 / 30}, {"hours": "0.0333333 (2 minutes)"}),
         ({"estimated_hours": 0.033}, {"hours": "0.033 (119 seconds)"}),
         ({"estimated_hours": 1 / 3600}, {"hours": "0.000277778 (1 second)"}),
         ({"smallest_difference": 0.1234, "eval_rows": 1},

@@ -3,11 +3,21 @@
 import shutil
 import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tunepipe.errors import UsageError
-from tunepipe.runs.cron import Cron, next_runs, on_calendar, parse, with_sunday_as_zero
+from tunepipe.runs.cron import (
+    Cron,
+    next_run,
+    next_runs,
+    on_calendar,
+    os_timers,
+    parse,
+    run_command,
+    with_sunday_as_zero,
+)
 
 SUNDAY = datetime(2026, 11, 22, 11, tzinfo=UTC)
 
@@ -112,3 +122,50 @@ def test_systemd_means_the_same(fields):
 )
 def test_sunday_is_zero_on_a_kfp_host(fields: str, there: str) -> None:
     assert with_sunday_as_zero(parse(fields)) == there
+
+
+@pytest.mark.parametrize(
+    ("cron", "shown"),
+    [
+        ("TZ=Asia/Tokyo 0 3 * * 1", "2026-11-23T03:00+09:00"),
+        ("0 3 30 2 *", ""),
+        ("", ""),
+    ],
+)
+def test_the_next_time_of_a_schedule(cron: str, shown: str) -> None:
+    assert next_run(cron, SUNDAY) == shown
+
+
+def test_the_command_of_a_schedule_has_the_options_that_were_set() -> None:
+    options = {
+        "dataset": "rows.jsonl", "train_steps": 30, "again": True, "wait": False,
+        "param": ["a=1", "b=2"], "email": ("c@d.e",), "option": [],
+    }  # fmt: skip
+    program, *words = run_command(options)
+    assert program.endswith("tunepipe")
+    assert words == [
+        "run", "--dataset", "rows.jsonl", "--train-steps", "30", "--again",
+        "--param", "a=1", "--param", "b=2", "--email", "c@d.e",
+    ]  # fmt: skip
+
+
+def test_a_schedule_is_written_for_cron_and_for_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "100 %"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    when = Cron("0 3 1 * 1", "Asia/Tokyo")
+    assert os_timers("weekly", when, ["tunepipe", "run", "--param", "a=$5 %"]) == {
+        "cron": "# crontab -e; the cron of Debian and Ubuntu knows no CRON_TZ and takes its own "
+        f"zone\nCRON_TZ=Asia/Tokyo\n0 3 1 * 1 cd '{tmp_path}/100 \\%' && tunepipe run --param "
+        "'a=$5 \\%' >>weekly.log 2>&1\n",
+        "service": "# ~/.config/systemd/user/tunepipe-weekly.service\n[Unit]\nDescription=tunepipe "
+        f"weekly\n\n[Service]\nType=oneshot\nWorkingDirectory={tmp_path}/100 %%\n"
+        'ExecStart="tunepipe" "run" "--param" "a=$$5 %%"\n',
+        "timer": "# ~/.config/systemd/user/tunepipe-weekly.timer; then:\n"
+        "# systemctl --user daemon-reload && systemctl --user enable --now tunepipe-weekly.timer\n"
+        "[Unit]\nDescription=tunepipe weekly\n\n[Timer]\n"
+        "OnCalendar=*-*-01 03:00:00 Asia/Tokyo\nOnCalendar=Mon *-*-* 03:00:00 Asia/Tokyo\n"
+        "Persistent=false\n\n[Install]\nWantedBy=timers.target\n",
+    }

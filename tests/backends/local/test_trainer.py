@@ -8,14 +8,20 @@ import math
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from msgspec.structs import replace
 
-from tunepipe.backends.base import TuningRequest
-from tunepipe.backends.local import launching, trainer
+from tunepipe.backends.base import TuningRequest, TuningResult
+from tunepipe.backends.local import backend, launching, trainer
 from tunepipe.backends.local.options import LocalOptions
+from tunepipe.backends.local.rows import TokenRow, encode
+from tunepipe.backends.local.tiny_model import learn_tokenizer
 from tunepipe.backends.local.training import TrainingOutcome, TrainingTask, require_number
+from tunepipe.data.conversations import Example
 from tunepipe.errors import DataError, TunepipeError
 
 SETTLED = LocalOptions(
@@ -250,3 +256,109 @@ def test_a_machine_that_is_not_the_first_measures_nothing(monkeypatch):
     assert follow() == ({}, [])
     with pytest.raises(TunepipeError, match="it ended with code 2"):
         follow(code=2)
+
+
+def test_progress_tells_the_time_that_is_left(monkeypatch):
+    clock, events = [100.0], []
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    watch = trainer._Clock(events.append)
+    log = [{"step": 1}, {"seconds": 5.0}, {"seconds": 7.0}]
+    state = SimpleNamespace(
+        log_history=log, global_step=2, max_steps=10, is_world_process_zero=True
+    )
+    watch.on_train_begin(None, state, None)
+    assert watch.seconds == 7.0  # of the attempt before
+    clock[0] = 103.0
+    watch.on_log(None, state, None, {"epoch": 1.0})
+    assert (events, watch.seconds) == ([], 7.0)
+    watch.on_log(None, state, None, {"loss": 2.0, "grad_norm": 1.0})
+    assert events == [{"done": 2, "total": 10, "seconds_left": 40, "loss": 2.0}]
+    assert (watch.seconds, log[-1]["seconds"]) == (10.0, 10.0)
+    for change in ({"global_step": 0}, {"is_world_process_zero": False}):
+        watch.on_log(None, SimpleNamespace(**vars(state) | change), None, {"eval_loss": 1.0})
+    assert len(events) == 1
+    with pytest.raises(DataError, match="not a number at step 2"):
+        watch.on_log(None, state, None, {"eval_loss": math.nan})
+    watch.on_train_begin(None, SimpleNamespace(log_history=[{"step": 1}]), None)
+    assert watch.seconds == 0.0
+
+
+@pytest.mark.parametrize(("step", "is_last"), [(9, False), (10, True)])
+def test_the_last_step_is_evaluated_and_logged(step, is_last):
+    control = SimpleNamespace(should_evaluate=False, should_log=False)
+    state = SimpleNamespace(global_step=step, max_steps=10)
+    trainer._Clock(print).on_step_end(None, state, control)
+    assert (control.should_evaluate, control.should_log) == (is_last, is_last)
+
+
+def test_no_loss_is_taken_of_a_prompt():
+    rows = [TokenRow([1, 2], [3, 4], []), TokenRow([5], [6], [])]
+    assert trainer._columns(rows).to_dict() == {
+        "input_ids": [[1, 2, 3, 4], [5, 6]], "labels": [[-100, -100, 3, 4], [-100, 6]],
+    }  # fmt: skip
+    assert trainer._columns([TokenRow([1], [2], [3])]).to_dict() == {
+        "prompt_ids": [[1]], "chosen_ids": [[2]], "rejected_ids": [[3]],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sums", "loss"), [([[3.0, 1.0], [1.0, 3.0]], 1.0), ([[6.0, 2.0], [0.0, 0.0]], 3.0)]
+)
+def test_the_evaluation_loss_is_the_mean_over_the_tokens(sums, loss):
+    found = trainer._mean_over_tokens(SimpleNamespace(predictions=np.array(sums)))
+    assert found == {"loss": loss}
+    nothing = SimpleNamespace(predictions=np.zeros((1, 2)))
+    assert math.isnan(trainer._mean_over_tokens(nothing)["loss"])
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "most", "rows"),
+    [(12, 1, 12, 12), (12, 1, 5, 4), (12, 2, 5, 3), (7, 1, 6, 1), (12, 1, 0, 1), (12, 3, 4, 4)],
+)
+def test_the_most_rows_at_once_divide_a_step(batch_size, processes, most, rows):
+    assert trainer.micro_batch_size(batch_size, processes, most) == rows
+
+
+def test_a_parameter_of_another_kind_counts_as_it_is_trained():
+    weights = [torch.zeros(2, 3), torch.zeros(4)]
+    plain = SimpleNamespace(parameters=lambda: iter(weights))
+    assert backend.parameter_counts(plain) == {"parameters": 10, "trained_parameters": 10}
+    adapted = SimpleNamespace(get_nb_trainable_parameters=lambda: (3, 10))
+    assert backend.parameter_counts(adapted) == {"parameters": 10, "trained_parameters": 3}
+
+
+def test_a_folder_is_named_by_its_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").mkdir()
+    names = {"tiny": "", "": "", "org/model": "org/model", "base": str(tmp_path / "base")}
+    assert {name: backend._absolute(name) for name in names} == names
+
+
+def test_a_result_of_the_tiny_model_names_its_untrained_self(tmp_path):
+    for base, named in (("", str(tmp_path / "base")), ("org/model", "org/model")):
+        found = backend._result(tmp_path, {"base_model": base, "final_loss": 1.0})
+        statistics = {"base_model": named, "final_loss": 1.0}
+        assert found == TuningResult(str(tmp_path), statistics=statistics, cost_usd=0.0, base=named)
+
+
+TURNS = ({"role": "user", "content": "question 1"},)
+
+
+@pytest.mark.parametrize(("most", "fits"), [(0, True), (-1, False)])
+def test_a_row_has_at_most_so_many_tokens(most, fits):
+    short = Example(1, TURNS, "answer 1")
+    long = Example(2, TURNS, "answer 1", rejected="an answer that is turned down")
+    learnt = learn_tokenizer([short])
+    rows = encode(learnt, [short, long], 1000)
+    assert (rows[0].rejected, rows[0].prompt) == ([], rows[1].prompt)
+    assert rows[0].completion == rows[1].completion
+    longest = len(rows[1])
+    assert longest > len(rows[0])
+    if fits:
+        assert encode(learnt, [short, long], longest + most) == rows
+        return
+    with pytest.raises(DataError) as caught:
+        encode(learnt, [short, long], longest + most)
+    assert caught.value.found == (
+        f"1 of 2 rows with more than {longest + most} tokens, the longest {longest}"
+    )
