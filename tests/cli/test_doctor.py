@@ -146,6 +146,27 @@ def test_on_this_machine_nobody_is_asked(capfd, tmp_path):
     assert {one["state"] for one in found["findings"]} == {"ok"}
 
 
+def test_what_people_read_of_a_machine(capfd, tmp_path):
+    rows = [json.dumps({"input_text": f"q {n}", "output_text": f"a {n}"}) for n in range(50)]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*rows, '{"input_text": "alone"}']))
+    code = main.run(["doctor", "--backend", "local", "--dataset", "rows.jsonl"])
+    lines = capfd.readouterr().err.splitlines()
+    assert code == 1
+    assert lines.pop(0).endswith(" packages have versions that work")
+    assert lines == [
+        "ok       model: tiny is tuned",
+        "problem  dataset: does not pass: missing-field 1",
+        "         fix: tunepipe validate rows.jsonl --model tiny",
+        "1 problem, 0 not visible to this account",
+    ]
+    assert main.run(["doctor", "--backend", "local"]) == 0
+    assert capfd.readouterr().err.splitlines()[-3:] == [
+        "unknown  dataset: none was named",
+        "         fix: --dataset DATASET",
+        "0 problems, 1 not visible to this account",
+    ]
+
+
 @pytest.mark.parametrize(
     ("accelerator", "options", "limits", "state", "words"),
     [

@@ -1,8 +1,10 @@
 """What a command shows and decides, to the letter, from values that are given."""
 
 import io
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +14,7 @@ from tunepipe.catalog.schema import Calibration
 from tunepipe.cli import options
 from tunepipe.cli.commands import endpoints, predict, run, runs
 from tunepipe.cli.commands.champions import _former
-from tunepipe.cli.commands.plan import plan_rows
+from tunepipe.cli.commands.plan import Measured, measure, plan_rows
 from tunepipe.cli.output import Output, name_options, width
 from tunepipe.cli.token_counts import _calibration
 from tunepipe.data.conversations import Example
@@ -63,6 +65,29 @@ FIGURES = {
 def test_the_figures_of_a_plan(change, shown):
     figures = {label: text for label, text in (FIGURES | shown).items() if text is not None}
     assert dict(plan_rows(replace(PLANNED, **change))) == figures
+
+
+@pytest.mark.parametrize(
+    ("text", "bad", "expected"),
+    [
+        # Rows that cannot be read count as the others, or by their bytes where that is more.
+        ("question", 0, Measured(100, 473, 200, 2, "text-bison@001")),
+        ("question", 25, Measured(125, 1548, 200, 2, "text-bison@001")),
+        ("お茶" * 200, 0, Measured(100, 64_073, 32_000, 320, "text-bison@001")),
+        ("お茶" * 200, 25, Measured(125, 80_092, 32_000, 320, "text-bison@001")),
+    ],
+)
+@pytest.mark.usefixtures("empty_folder")
+def test_the_tokens_of_rows_that_cannot_be_read_are_estimated(text, bad, expected):
+    rows = [{"input_text": f"{text} {n}", "output_text": text} for n in range(100)]
+    rows += [{"input_text": "x"}] * bad
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    Path("rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    found = measure(["rows.jsonl"], "auto")
+    assert replace(found, refusal=None) == expected
+    assert (found.refusal.found if bad else found.refusal) == (
+        f"the dataset has {bad} errors" if bad else None
+    )
 
 
 @pytest.mark.parametrize(

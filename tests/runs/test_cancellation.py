@@ -23,6 +23,8 @@ from tunepipe.errors import CloudError
 from tunepipe.gcp import clients
 from tunepipe.packaging.component import CODE_PLACEHOLDER, component, thin
 from tunepipe.runs import cancellation
+from tunepipe.runs.cancellation import Cancellation
+from tunepipe.runs.status import RunStatus
 from tunepipe.stores.claims import Waiters
 
 PLACE = f"projects/{PROJECT}/locations/{REGION}"
@@ -219,3 +221,26 @@ def executor_input(request: TuningRequest, folder: Path) -> dict[str, Any]:
             "outputFile": str(folder / "step" / "output.json"),
         },
     }
+
+
+RUNNING = RunStatus("r", "cancelling", "", ())
+OVER = RunStatus("r", "cancelled", "", ())
+DOUBT = "a job may have been created whose request got no clear answer"
+
+
+@pytest.mark.parametrize(
+    ("ending", "line"),
+    [
+        (Cancellation(OVER), ""),
+        (Cancellation(RUNNING), "the run is cancelling"),
+        (Cancellation(OVER, {"a": "cancelled", "b": "running"}, {"b": ["other"]}), ""),
+        (Cancellation(OVER, {"a": "succeeded", "b": "expired", "c": "partially_succeeded"}), ""),
+        (
+            Cancellation(RUNNING, {"a": "running", "b": "cancelling"}, {"a": ["other"]}, True),
+            f"the run is cancelling; b is cancelling; {DOUBT}",
+        ),
+        (Cancellation(OVER, {"a": "failed", "b": "queued"}), "b is queued"),
+    ],
+)
+def test_what_a_cancellation_waits_for(ending: Cancellation, line: str) -> None:
+    assert cancellation._waiting_line(ending) == line
