@@ -71,6 +71,8 @@ COMMANDS = [
     "score tuned.jsonl --baseline base.jsonl --require better",
     "score base.jsonl --baseline tuned.jsonl",
     "score base.jsonl --baseline tuned.jsonl --margin 0.9 --require not-worse",
+    "score close.jsonl --baseline tuned.jsonl",
+    "score close.jsonl --baseline tuned.jsonl --require not-worse",
     "score close.jsonl --baseline tuned.jsonl --require better",
     "score close.jsonl --baseline tuned.jsonl --require not-worse --margin 0.01",
     "score close.jsonl --baseline tuned.jsonl --require not-worse --margin 0.5",

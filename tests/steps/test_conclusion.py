@@ -7,28 +7,32 @@ from kfp import dsl
 
 from tests.standin.session import REGION
 from tunepipe.data.predictions import Prediction, write
+from tunepipe.data.rows import read_examples
 from tunepipe.distribution import describe_code
 from tunepipe.registry import champions, data_history, records
 from tunepipe.registry.records import RunOutcome
 from tunepipe.steps.comparison import compare_step
 from tunepipe.steps.conclusion import conclude_step
 
-ROWS = 60
+ROWS, LEARNT = 60, 20  # held out, and to learn from
 
 
 @pytest.fixture
 def place(tmp_path):
     """The ports of a run whose tuned model is better, over a dataset that is there."""
+    lines = [
+        json.dumps({"input_text": f"q {n}", "output_text": "yes"}) for n in range(ROWS + LEARNT)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    hashes = [example.hash for example in read_examples(tmp_path / "rows.jsonl")]
     files = {}
     for name, right in (("tuned", 50), ("base", 10)):
         rows = (
-            Prediction(str(n), f"q {n}", "yes", "yes" if n < right else "no", hash=f"{n:016x}")
+            Prediction(str(n), f"q {n}", "yes", "yes" if n < right else "no", hash=hashes[n])
             for n in range(ROWS)
         )
         write(rows, tmp_path / name)
         files[name] = dsl.Artifact(uri=str(tmp_path / name))
-    lines = [json.dumps({"input_text": f"q {n}", "output_text": "yes"}) for n in range(ROWS)]
-    (tmp_path / "rows.jsonl").write_text("\n".join(lines) + "\n")
     for name, content in (("problems", {"stats": {}}), ("tuning", {"model": ""}), ("plan", {})):
         (tmp_path / name).write_text(json.dumps(content))
     outputs = ("report", "summary", "model_card", "judgement", "comparison")
@@ -62,8 +66,9 @@ def test_a_better_model_is_reported_recorded_promoted_and_remembered(place, tmp_
         "better", comparison["reason"], place["report"].uri, place["model"].uri
     )
     assert data_history.last(registry, "weekly") == {"run": "r1", "fingerprint": "f" * 64}
-    hashes = records.read_trained_rows(records.find_trained_rows(registry, "r1"))
-    assert not hashes & {f"{n:016x}" for n in range(ROWS)}
+    hashes = [example.hash for example in read_examples(place["dataset_uri"])]
+    learnt = records.read_trained_rows(records.find_trained_rows(registry, "r1"))
+    assert learnt == {*hashes[ROWS:]}
     assert describe_code() in page(place)
     assert "A run" in page(place)
     assert (tmp_path / "judgement").read_text() == ""
