@@ -55,6 +55,41 @@ def test_the_first_wrong_field_is_named(value, where, fix):
     assert fix in caught.value.fix
 
 
+class Ranges(msgspec.Struct, frozen=True):
+    above: Annotated[float, Meta(gt=0)] = 1.0
+    below: Annotated[float, Meta(lt=5)] = 1.0
+    within: Annotated[int, Meta(ge=1, le=2000)] = 1
+    most: Annotated[int, Meta(le=3)] = 1
+    either: bool | None = None
+    names: tuple[str, ...] = ()
+    kinds: dict[Literal["cat", "dog"], int] = {}
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "where", "fix"),
+    [
+        ({"above": 0}, "0 is not valid", "above", "a number above 0"),
+        ({"below": 5}, "5 is not valid", "below", "a number below 5"),
+        ({"within": 0}, "0 is not valid", "within", "a whole number from 1 to 2,000"),
+        ({"most": 4}, "4 is not valid", "most", "a whole number to 3"),
+        ({"either": 1}, "1 is not valid", "either", "true or false or none"),
+        ({"names": [1]}, "[1] is not valid", "names", "a list, each item a text in quotes"),
+        ({"names": "x" * 58}, f"{'x' * 58!r} is not valid", "names",
+         "a list, each item a text in quotes"),
+        ({"names": "x" * 59}, f"'{'x' * 56}... is not valid", "names",
+         "a list, each item a text in quotes"),
+        ({"kinds": {"cat": 1, "dgo": 2}}, "unknown name dgo", "kinds", "did you mean dog?"),
+        ({"other": 1, "most": 4}, "4 is not valid", "most", "a whole number to 3"),
+        (3, "3 is not valid", "value", "a table of values"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_what_is_wanted(value, found, where, fix):
+    with pytest.raises(UsageError) as caught:
+        decode(value, Ranges)
+    assert (caught.value.found, caught.value.where, caught.value.fix) == (found, where, fix)
+    assert decode({"other": 1}, Ranges) == Ranges()
+
+
 def test_whole_floats_and_days_are_taken():
     row = decode({"share": 0.0, "batch": {"eu": 4.0}, "read": date(2026, 1, 2)}, Row)
     assert (row.share, row.batch, row.read) == (0.0, {"eu": 4}, "2026-01-02")

@@ -3,12 +3,13 @@
 import errno
 import json
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from tunepipe.errors import UsageError
-from tunepipe.files import refuse_same, replacing, unreadable, write_json
+from tunepipe.files import read_json, refuse_same, replacing, unreadable, write_json
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,46 @@ def test_only_what_keeps_the_file_from_being_written_is_said_of_it(tmp_path, rai
 
 
 @pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        *((code, "make room") for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+        (errno.EACCES, "name a file, in a folder that you may write to"),
+    ],
+)
+def test_a_full_disk_and_a_refused_file_have_their_own_remedies(tmp_path, code, fix):
+    with pytest.raises(UsageError) as caught, replacing(tmp_path / "x") as file:
+        raise OSError(code, "no", file.name)
+    assert (caught.value.found, caught.value.fix) == ("cannot be written: no", fix)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with replacing(tmp_path / "folder" / "x", "wb") as file:
+            file.write(b"\r\n")
+        left = os.umask(mask)
+    finally:
+        os.umask(before)
+    written = tmp_path / "folder" / "x"
+    assert (left, stat.S_IMODE(written.stat().st_mode)) == (mask, mode)
+    assert written.read_bytes() == b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "found", "fix"),
+    [
+        (ValueError("odd"), "cannot be read: odd", "check the file"),
+        (OSError("odd"), "cannot be read: odd", "check the file"),
+        (PermissionError(errno.EACCES, "no"), "cannot be read: no",
+         "check the permissions of the file"),
+    ],
+)  # fmt: skip
+def test_why_a_file_cannot_be_read(error, found, fix):
+    assert (unreadable("x", error).found, unreadable("x", error).fix) == (found, fix)
+
+
+@pytest.mark.parametrize(
     ("path", "found", "fix"),
     [
         ("none.jsonl", "cannot be read: No such file or directory", "check the path"),
@@ -106,5 +147,8 @@ def test_what_cannot_be_read_says_what_to_look_at(path, found, fix):
 
 
 def test_a_name_that_is_no_utf8_is_written_as_json_escapes_it(tmp_path):
+    write_json({"é": [1]}, tmp_path / "plain.json")
+    assert (tmp_path / "plain.json").read_text("utf-8") == '{\n "é": [\n  1\n ]\n}'
+    assert read_json(tmp_path / "plain.json") == {"é": [1]}
     write_json({"path": "rows\udcff.jsonl"}, tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_bytes()) == {"path": "rows\udcff.jsonl"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -32,10 +33,42 @@ def test_without_a_file_a_line_comes_now_and_then_and_at_the_end(monkeypatch, ca
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb\nc", "a\tb\n    c"),
+        ("\x1b[0m\x9f", "\\x1b[0m\\x9f"),
+        ("\u202eevil\u2069", "\\u202eevil\\u2069"),
+        ("", ""),
+    ],
+)
+def test_a_terminal_shows_a_text_and_does_not_obey_it(text, shown):
+    assert progress.printable(text) == shown
+
+
+class Stream(io.StringIO):
+    def __init__(self, tty):
+        super().__init__()
+        self.tty = tty
+
+    def isatty(self):
+        return self.tty
+
+
+@pytest.mark.parametrize(
+    ("tty", "term", "shows"),
+    [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)],
+)
+def test_what_is_a_terminal(monkeypatch, tty, term, shows):
+    monkeypatch.setenv("TERM", term)
+    assert progress.is_terminal(Stream(tty)) is shows
+
+
+@pytest.mark.parametrize(
     ("event", "wanted"),
     [
         ({"stage": "tune", "done": 40, "total": 466, "loss": 1.23456}, "tune 40/466 loss=1.235"),
         ({"stage": "split"}, "split"),
+        ({"stage": "ask", "done": 0, "total": 3, "found": 12345}, "ask 0/3 found=12345"),
         ({"note": "x"}, "note=x"),
     ],
 )
