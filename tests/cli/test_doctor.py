@@ -146,6 +146,14 @@ def test_on_this_machine_nobody_is_asked(capfd, tmp_path):
     assert {one["state"] for one in found["findings"]} == {"ok"}
 
 
+def test_what_is_well_is_shown_without_a_command(cloud, capfd):
+    cloud.ask("facts", {"retention_seconds": 864000})
+    main.run(list(DOCTOR[:-1]))
+    lines = capfd.readouterr().err.splitlines()
+    kept = lines.index(f"ok       bucket: gs://{BUCKET} keeps every object for 10 days")
+    assert lines[kept + 1].split()[0] in ("ok", "problem", "unknown")
+
+
 def test_what_people_read_of_a_machine(capfd, tmp_path):
     rows = [json.dumps({"input_text": f"q {n}", "output_text": f"a {n}"}) for n in range(50)]
     (tmp_path / "rows.jsonl").write_text("\n".join([*rows, '{"input_text": "alone"}']))
