@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +137,41 @@ REFUSED: list[tuple[dict[str, Any], type[TunepipeError], str]] = [
     ({"parameters": {"dataset_uri": "nowhere.jsonl"}}, UsageError, "nowhere"),
     ({"parameters": {"dataset_uri": "d.jsonl", "guard_uri": "g.jsonl"}}, UsageError, "g.jsonl"),
 ]
+PIPELINE = {
+    "pipelineInfo": {"name": "p"},
+    "root": {"inputDefinitions": {"parameters": {"a": {"parameterType": "STRING"}}}},
+    "deploymentSpec": {"executors": {"exec-a": {"container": {"image": "i", "args": []}}}},
+}
+NOTHING = "this is no compiled pipeline: "
+
+
+def spoilt(*path: str, value: object = None) -> str:
+    """A pipeline in which one value is of no use."""
+    whole = json.loads(json.dumps(PIPELINE))
+    *above, last = path
+    reduce(getitem, above, whole)[last] = value
+    return json.dumps(whole)
+
+
 NO_PIPELINE = [
-    ("", "no compiled pipeline"),
-    ("name: x", "no compiled pipeline"),
-    ("[]", "no compiled pipeline"),
+    ("", f"{NOTHING}Expected `object`, got `null`"),
+    ("name: x", f"{NOTHING}Object missing required field `pipelineInfo`"),
+    ("[]", f"{NOTHING}Expected `object`, got `array`"),
+    (spoilt("deploymentSpec"), f"{NOTHING}Expected `object`, got `null` - at `$.deploymentSpec`"),
+    (spoilt("deploymentSpec", "executors", value=[]), "at `$.deploymentSpec.executors`"),
+    (spoilt("deploymentSpec", "executors", "exec-a", "container", value={}), "`image`"),
+    (
+        spoilt("deploymentSpec", "executors", "exec-a", "container", "args", value=3),
+        "Expected `array`, got `int`",
+    ),
+    (spoilt("root", "inputDefinitions", value={}), "missing required field `parameters`"),
+    (
+        spoilt("root", "inputDefinitions", "parameters", "a", "parameterType", value="TEXT"),
+        "Invalid enum value 'TEXT'",
+    ),
+    (spoilt("root", "dag", value={"tasks": {"a": []}}), "Expected `object`, got `array`"),
+    (spoilt("components", value={"comp-a": {"dag": 3}}), "got `int` - at `$.components[...].dag`"),
+    (spoilt("pipelineInfo", "name", value=3), "at `$.pipelineInfo.name`"),
     ("not: [yaml", "not YAML: line 2: did not find expected ',' or ']'"),
     ('{"a": 1}\n{"a": 1}\n', "not YAML: line 2: did not find expected <document start>"),
 ]

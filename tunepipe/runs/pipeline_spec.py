@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import yaml
+from msgspec import Struct
 
 from tunepipe.arguments import hint
 from tunepipe.errors import UsageError
@@ -25,6 +27,54 @@ _KINDS: dict[str, tuple[type, ...]] = {
 DEPTH_MAX = 100
 # libyaml, where it is there, takes a tenth of the time.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Parameter(Struct, rename="camel"):
+    parameter_type: Literal[
+        "STRING", "BOOLEAN", "NUMBER_INTEGER", "NUMBER_DOUBLE", "LIST", "STRUCT"
+    ]
+
+
+class _Inputs(Struct):
+    parameters: dict[str, _Parameter]
+
+
+class _Dag(Struct):
+    tasks: dict[str, dict[str, Any]] = {}
+
+
+class _Component(Struct, kw_only=True):
+    dag: _Dag | None = None
+
+
+class _Root(_Component, rename="camel", kw_only=True):
+    input_definitions: _Inputs
+
+
+class _Container(Struct):
+    image: str
+    args: list[Any] = []
+
+
+class _Executor(Struct):
+    container: _Container | None = None
+
+
+class _Deployment(Struct):
+    executors: dict[str, _Executor]
+
+
+class _Info(Struct):
+    name: str
+
+
+class _Pipeline(Struct, rename="camel", kw_only=True):
+    """What is read of a pipeline of any origin; Google checks the rest."""
+
+    pipeline_info: _Info
+    deployment_spec: _Deployment
+    root: _Root
+    components: dict[str, _Component] = {}
 
 
 def rewrite(text: str, change: Callable[[Spec], None]) -> str:
@@ -51,12 +101,12 @@ def read_pipeline(text: str, where: str) -> Spec:
     """Read a pipeline that a user names; `where` is its place for messages."""
     try:
         spec = read(text)
-        _ = spec["root"]["inputDefinitions"]["parameters"], spec["pipelineInfo"]["name"]
+        msgspec.convert(spec, _Pipeline)
     except UsageError as error:
         raise UsageError(error.found, where=where, fix=error.fix) from error
-    except (LookupError, TypeError) as error:
+    except msgspec.ValidationError as error:
         fix = "write one: tunepipe compile --template SOURCE"
-        raise UsageError("this is no compiled pipeline", where=where, fix=fix) from error
+        raise UsageError(f"this is no compiled pipeline: {error}", where=where, fix=fix) from error
     return spec
 
 
@@ -156,4 +206,5 @@ def set_image(spec: Spec, image: str) -> None:
 
 
 def _is_thin(container: Mapping[str, Any]) -> bool:
-    return str(next(iter(container.get("args", ())), "")) == CODE_PLACEHOLDER
+    arguments = container.get("args", ())
+    return len(arguments) > 3 and str(arguments[0]) == CODE_PLACEHOLDER
