@@ -178,6 +178,26 @@ def test_a_row_with_an_error_hides_no_missing_file_after_it(tmp_path):
     ]
 
 
+def test_a_file_that_cannot_be_looked_up_is_a_warning(tmp_path):
+    def size_of(uri):
+        raise UsageError("no access", fix="log in")
+
+    path = write(tmp_path / "rows.jsonl", gemini_row(1, file("image/png")))
+    (found,) = (x for x in validate([path], size_of=size_of).problems if x.code != FEW)
+    assert (found.code, found.level, found.fix) == ("missing-file", "warning", "log in")
+    table = tmp_path / "table.csv"
+    table.write_text("fileUri,b\n1,2\n")  # it has a problem of its own, and no rows
+    report = validate([table, path], size_of={}.get)
+    assert [x.line for x in report.problems if x.code == "missing-file"] == [1]
+
+
+@pytest.mark.parametrize(("size", "found"), [(20 << 20, []), ((20 << 20) + 1, ["media-limit"])])
+def test_a_file_may_be_as_large_as_the_limit(tmp_path, size, found):
+    path = write(tmp_path / "rows.jsonl", gemini_row(1, file("image/png")))
+    report = validate([path], size_of={"gs://b/f": size}.get)
+    assert [x.code for x in report.problems if x.code != FEW] == found
+
+
 def test_a_users_table_sets_the_limits_of_files(tmp_path):
     path = write(tmp_path / "rows.jsonl", gemini_row(1, *[file("image/png")] * 31))
     assert problems(validate([path])) == [(1, "media-limit", "error", "")]

@@ -77,6 +77,15 @@ def test_control_characters_go_when_asked_and_only_then(tmp_path):
     assert (done.counts["control-character"], done.rows_rejected) == (2, 1)
 
 
+def test_control_characters_go_at_every_depth(tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "fixed.jsonl"
+    turns = [{"role": "user", "content": "q\x07"}, {"role": "assistant", "content": "a"}]
+    path.write_bytes(defects.line({"messages": [turns[0], turns[1] | {"weight": 1}]}))
+    assert fix([path], out, control_characters=True).rows_written == 1
+    clean = [turns[0] | {"content": "q"}, turns[1] | {"weight": 1}]
+    assert json.loads(out.read_bytes()) == {"messages": clean}
+
+
 def test_the_corrected_copy_passes_whatever_the_defect(tmp_path):
     path, out = tmp_path / "rows.jsonl", tmp_path / "fixed.jsonl"
     kinds = [kind for kind in defects.PAIR_KINDS if kind not in ("too_long", "overlong_line")]

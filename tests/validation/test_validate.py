@@ -19,7 +19,7 @@ from tunepipe.reporting.sarif import sarif
 from tunepipe.validation.problems import CODES
 from tunepipe.validation.statistics import language
 from tunepipe.validation.text_checks import personal_data_in, secrets_in, text_problems
-from tunepipe.validation.validate import validate
+from tunepipe.validation.validate import ValidationSettings, validate
 from tunepipe.validation.worker import BlockTask, examine
 
 GEMINI_CALL = {"functionCall": {"name": "f", "args": {}}}
@@ -272,6 +272,14 @@ def test_globs_and_unreadable_files(tmp_path):
         validate([])
 
 
+def test_the_number_of_workers_has_its_range():
+    for workers in (-1, 257):
+        with pytest.raises(UsageError) as caught:
+            ValidationSettings(workers=workers)
+        assert (caught.value.where, caught.value.fix) == ("workers", "0 to 256")
+    assert [ValidationSettings(workers=workers).workers for workers in (0, 256)] == [0, 256]
+
+
 @pytest.mark.parametrize(
     ("rows", "model", "level"),
     [(9, "", "error"), (10, "", "warning"), (99, "", "warning"), (100, "", None), (3, "./m", None)],
@@ -492,6 +500,22 @@ BAD = [
     ("preference", {"contents": CONTENTS, "completions": [
         {"score": 1, "completion": CONTENTS[3]}, {"score": 0, "completion": CONTENTS[3]}]},
      [("role-order", "contents[3].role")]),
+    *(("preference", {"contents": [{"role": "user", "parts": [{"text": "q"}]}],
+                      "completions": completions}, found)
+      for completions, found in (
+          ([], [("no-turns", "completions")]),
+          ("x", [("wrong-type", "completions")]),
+          ([{"score": score, "completion": CONTENTS[3]} for score in (1, 0, 0.5)],
+           [("wrong-type", "completions")]),
+          ([{"score": 0.5, "completion": CONTENTS[3]}, {"score": 0, "completion": CONTENTS[3]}],
+           [("wrong-type", "completions")]),
+          ([{"score": 1, "completion": CONTENTS[3]},
+            {"score": 0, "completion": CONTENTS[3] | {"role": "user"}}],
+           [("unknown-role", "completions[1].completion.role")]),
+          ([{"score": 1, "completion": CONTENTS[3]},
+            {"score": 0, "completion": {"parts": [GEMINI_RESULT]}}],
+           [("role-order", "completions[1].completion")]),
+      )),
     ("palm", {"input_text": "q", "output_txt": "a"},
      [("missing-field", "output_text"), ("extra-field", "output_txt")]),
 ]  # fmt: skip
@@ -571,11 +595,23 @@ def test_a_secret_is_named_and_never_shown(tmp_path, name):
         ("card 4111 1111 1111 1112.", []),
         ("IBAN GB82 WEST 1234 5698 7654 32", ["IBAN"]),
         ("IBAN GB82 WEST 1234 5698 7654 33", []),
+        ("IBAN NO9386011117947", ["IBAN"]),
+        ("call +81 12 34 567", ["phone number"]),
+        ("call +81 12 34 56", []),
+        *((f"card {number}.", ["payment card number"]) for number in (
+            "2011111111111116", "6011111111111117", "371449635398431",
+        )),
+        *((f"card {number}.", []) for number in ("1011111111111118", "7011111111111115")),
+        # Whose last digit is worked out from the remainders 0, 1, 2 and 10.
+        *((f"番号 {number} です", ["Japanese individual number"]) for number in (
+            "1000-0000-0080", "1000-0000-0030", "1000-0000-0099", "1000-0000-0021",
+        )),
+        ("番号 0000 0000 0000 です", []),
         ("番号 1234 5678 9018 です", ["Japanese individual number"]),
         ("番号 1234 5678 9019 です", []),
         ("2024-01-02, 3.14159, v1.2.3, a@b, 100-200", []),
     ],
-)
+)  # fmt: skip
 def test_personal_data_is_found_by_form_and_checksum(text, kinds):
     assert personal_data_in(text) == kinds
 
