@@ -47,7 +47,7 @@ def test_a_job_leaves_its_last_checkpoint_alone_unless_asked(cloud, tmp_path, op
 def test_jobs_of_others_and_jobs_without_an_endpoint_leave_nothing_of_ours(cloud, tmp_path):
     """The newest come first: none of them may hide those that come after."""
     ours = tuned(cloud, tmp_path, "one")
-    theirs = f"projects/{PROJECT}/locations/{REGION}/tuningJobs/"
+    theirs = ours.statistics["job"].rpartition("/")[0]
     left = {"model": ours.model, "endpoint": ours.endpoint}
     labelled = {"labels": {KEY_LABEL: "k"}}
     for number, fields in enumerate(
@@ -55,7 +55,7 @@ def test_jobs_of_others_and_jobs_without_an_endpoint_leave_nothing_of_ours(cloud
          {**labelled, "tunedModel": {"model": ours.model}}), start=1,
     ):  # fmt: skip
         made = f"2100-01-0{number}T00:00:00Z"
-        job = {"name": f"{theirs}{number}", "state": "JOB_STATE_SUCCEEDED", "createTime": made}
+        job = {"name": f"{theirs}/{number}", "state": "JOB_STATE_SUCCEEDED", "createTime": made}
         cloud.ask("tuning", {**job, "baseModel": FLASH, **fields})
     (found,) = of_tuning_jobs(PROJECT, REGION)
     assert (found.endpoint, found.job) == (ours.endpoint, ours.statistics["job"])
