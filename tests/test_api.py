@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import numpy
 import pandas
 import pytest
 
@@ -99,6 +100,31 @@ def test_nested_columns_are_written_as_they_are():
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     frame = pandas.DataFrame({"messages": [messages] * 12, "weight": [1] * 12})
     assert tunepipe.validate(frame).to_dict()["format"] == "messages"
+
+
+def test_every_cell_of_a_frame_is_written_as_plain_json(tmp_path):
+    frame = FRAME[:20].assign(
+        day=pandas.Timestamp("2026-11-27"), tags=[numpy.array([1, 2])] * 20,
+        share=[0.5, float("nan")] * 10, note=["é", None] * 10, count=numpy.int64(3),
+    )  # fmt: skip
+    split = tunepipe.split(
+        frame, train=tmp_path / "t", eval=tmp_path / "e", format="palm", model="any/model"
+    )
+    rows = [json.loads(line) for name in "te" for line in (tmp_path / name).open()]
+    assert len(rows) == split.train_rows + split.eval_rows == 20
+    more = {"day": "2026-11-27 00:00:00", "tags": [1, 2], "count": 3}
+    for row in rows:
+        number = int(row["input_text"].split()[1])
+        assert row == ROWS[number] | more | ({} if number % 2 else {"share": 0.5, "note": "é"})
+    assert "é" in (tmp_path / "t").read_text("utf-8") + (tmp_path / "e").read_text("utf-8")
+
+
+def test_a_run_is_told_by_its_fields():
+    run = tunepipe.Run("r", "succeeded", "better", "because", {"report": "r.html"}, "page")
+    assert run.to_dict() == {
+        "name": "r", "state": "succeeded", "verdict": "better", "reason": "because",
+        "results": {"report": "r.html"}, "page": "page",
+    }  # fmt: skip
 
 
 def test_scores_come_with_the_verdict(tmp_path):
