@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.standin.process import StandIn
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.backends.base import Prompt
 from tunepipe.backends.managed import gemini, gemini_prediction
+from tunepipe.backends.managed.jobs import list_jobs
 from tunepipe.cli import main
 from tunepipe.gcp import clients
 from tunepipe.gcp.labels import KEY_LABEL
@@ -54,9 +56,11 @@ def test_jobs_of_others_and_jobs_without_an_endpoint_leave_nothing_of_ours(cloud
         ({"tunedModel": left}, {"tunedModel": left, "labels": {"team": "desk"}}, labelled,
          {**labelled, "tunedModel": {"model": ours.model}}), start=1,
     ):  # fmt: skip
-        made = f"2100-01-0{number}T00:00:00Z"
+        made = datetime.now(UTC).isoformat()
         job = {"name": f"{theirs}/{number}", "state": "JOB_STATE_SUCCEEDED", "createTime": made}
         cloud.ask("tuning", {**job, "baseModel": FLASH, **fields})
+    names = [str(job.name).rpartition("/")[2] for job in list_jobs(PROJECT, REGION)]
+    assert names[:-1] == ["4", "3", "2", "1"]
     (found,) = of_tuning_jobs(PROJECT, REGION)
     assert (found.endpoint, found.job) == (ours.endpoint, ours.statistics["job"])
 
