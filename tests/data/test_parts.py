@@ -84,6 +84,36 @@ def test_other_formats_are_asked_as_they_are_tuned_on():
     assert openai_request({"messages": messages}, "messages") == {"messages": messages[:-1]}
 
 
+def test_a_model_is_asked_with_the_functions_of_the_older_shape():
+    declared = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+    called = {"name": "weather", "arguments": '{"city": "Rome"}'}
+    messages = [
+        {"role": "user", "content": "How is it in Rome?"},
+        {"role": "assistant", "content": None, "function_call": called},
+        {"role": "function", "name": "weather", "content": "sunny"},
+        {"role": "assistant", "content": "It is sunny."},
+    ]
+    request = openai_request({"messages": messages, "functions": [declared]}, "messages")
+    function = {"name": "weather", "arguments": '{"city":"Rome"}'}
+    assert request == {
+        "messages": [
+            messages[0],
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "call_1", "type": "function", "function": function}],
+            },
+            {"role": "tool", "tool_call_id": "call_1", "content": "sunny"},
+        ],
+        "tools": [{"type": "function", "function": declared}],
+    }
+    first = {"messages": messages[:2], "functions": [declared]}
+    assert openai_request(first, "messages") == {
+        "messages": messages[:1],
+        "tools": [{"type": "function", "function": declared}],
+    }
+
+
 def test_a_preferences_prompt_has_no_answer_to_leave_out():
     fields = {"contents": [{"role": "user", "parts": [IMAGE]}], "completions": []}
     assert gemini_request(fields, "preference")["contents"] == fields["contents"]

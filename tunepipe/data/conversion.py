@@ -365,7 +365,8 @@ def openai_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
     Raises:
         DataError: The row cannot be written in OpenAI's shape.
     """
-    native = format == "messages" and "functions" not in fields
-    row = fields if native else convert_row(fields, format, "messages")[0]
+    if format == "messages" and "functions" in fields:  # the older shape, in which calls have no id
+        fields, format = convert_row(fields, format, "gemini")[0], "gemini"
+    row = fields if format == "messages" else convert_row(fields, format, "messages")[0]
     request: dict[str, Any] = {"messages": row["messages"][:-1]}
     return request | ({"tools": row["tools"]} if row.get("tools") else {})
