@@ -31,6 +31,8 @@ from tunepipe.progress import Progress
 _END_SECONDS = 30.0
 _PORT = 29500
 _PR_SET_PDEATHSIG = 1
+# Opened before a fork: its locks may be held by a thread that the child does not have.
+_LIBC = ctypes.CDLL(None)
 # TRL's loss reads the head's weights and skips its forward pass. Older ones then take a group of
 # modules for gathered that is not (seen with 2.11).
 _FSDP2_TORCH = (2, 13)
@@ -233,7 +235,7 @@ def _follow(
 def _end_with_parent() -> None:
     """Have the kernel end this process where its parent is killed (Linux alone can)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _work(path: str) -> None:
