@@ -1,12 +1,11 @@
 """What a row holds besides text, and a row's prompt as a service takes it."""
 
 import base64
-import io
-import wave
 
 import pytest
 import xxhash
 
+from tests.recordings import wav
 from tunepipe.data.conversion import gemini_request, openai_request
 from tunepipe.data.parts import (
     Call,
@@ -121,13 +120,7 @@ def test_a_preferences_prompt_has_no_answer_to_leave_out():
 
 def sound(seconds: int) -> str:
     """A recording in the base64 of URLs, some of whose characters no other has."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setnchannels(1)
-        wav.setsampwidth(2)
-        wav.setframerate(8000)
-        wav.writeframes(b"\xff\xfb" * 8000 * seconds)
-    return base64.urlsafe_b64encode(file.getvalue()).decode()
+    return base64.urlsafe_b64encode(wav(seconds, b"\xff\xfb")).decode()
 
 
 FILM = base64.urlsafe_b64encode(

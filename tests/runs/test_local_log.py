@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.runs.recorder import Recorder
 from tunepipe.runs.local import show_log, without_metadata
-from tunepipe.runs.status import View
 
 GREEN, RED, RESET = "\x1b[92m", "\x1b[91m", "\x1b[0m"
 TRACEBACK = """\
@@ -13,22 +13,6 @@ TRACEBACK = """\
     tunepipe.errors.DataError: orders.jsonl: three rows are wrong
       fix: mend them
 """
-
-
-class Recorder(View):
-    """Keeps what it is to show."""
-
-    def __init__(self):
-        self.events = []
-
-    def began(self, step):
-        self.events.append(step)
-
-    def ended(self, step, succeeded):
-        self.events.append((step, succeeded))
-
-    def progress(self, event):
-        self.events.append(event)
 
 
 def test_the_log_of_a_run_is_shown_step_by_step():

@@ -4,6 +4,7 @@ from itertools import count
 
 import pytest
 
+from tests.runs.recorder import Recorder
 from tunepipe.errors import CloudError, LimitError
 from tunepipe.runs.status import RunStatus, StepStatus, Terminal, View, follow
 from tunepipe.stores.failures import Failure
@@ -33,22 +34,6 @@ def test_progress_is_a_line_every_five_seconds(monkeypatch, capsys):
     for clock[0] in (4.9, 5.0, 9.9, 10.0):
         shown.progress({"stage": "tune", "done": clock[0], "total": 10})
     assert capsys.readouterr().err == "  tune 5.0/10\n  tune 10.0/10\n"
-
-
-class Recorder(View):
-    """Keeps what it is to show."""
-
-    def __init__(self):
-        self.events = []
-
-    def began(self, step):
-        self.events.append(step)
-
-    def ended(self, step, succeeded):
-        self.events.append((step, succeeded))
-
-    def close(self):
-        self.events.append("closed")
 
 
 def looks(state="succeeded", **ending):

@@ -1,14 +1,13 @@
 """Rows that people and vendors have published, and what the services' own types say of each."""
 
 import base64
-import io
 import json
 import struct
-import wave
 from pathlib import Path
 
 import pytest
 
+from tests.recordings import wav
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.rows import read_examples
@@ -104,14 +103,8 @@ def test_a_picture_is_not_counted_as_text(tmp_path):
     assert 1120 < report.tokens < 1160
 
 
-def wav(seconds: int) -> dict:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(2)
-        sound.setframerate(8000)
-        sound.writeframes(bytes(16_000 * seconds))
-    data = base64.b64encode(file.getvalue()).decode()
+def sound_row(seconds: int) -> dict:
+    data = base64.b64encode(wav(seconds)).decode()
     return {"inlineData": {"mimeType": "audio/wav", "data": data}}
 
 
@@ -142,7 +135,7 @@ CLIP = {"startOffset": "10s", "endOffset": "20s"}
          "gemini-3.5-flash", 560),
         (file("image/png", mediaResolution="MEDIA_RESOLUTION_LOW"), "gemini-3.5-flash", 280),
         (file("image/png"), "gemini-2.5-flash", None),
-        (wav(3), "gemini-3.5-flash", 96),
+        (sound_row(3), "gemini-3.5-flash", 96),
         (mp4(10), "gemini-2.5-flash", 2630),
         (mp4(10, 1), "gemini-2.5-flash", 2630),
         (mp4(3, 0, "audio/mp4"), "gemini-3.5-flash", 96),

@@ -15,7 +15,8 @@ from tunepipe.packaging.component import CODE_PLACEHOLDER
 
 Spec = dict[str, Any]
 ON_ACCELERATORS = ("exec-tune-local", "exec-evaluate-model")
-_KINDS: dict[str, tuple[type, ...]] = {
+_Kind = Literal["STRING", "BOOLEAN", "NUMBER_INTEGER", "NUMBER_DOUBLE", "LIST", "STRUCT"]
+_KINDS: dict[_Kind, tuple[type, ...]] = {
     "STRING": (str,),
     "BOOLEAN": (bool,),
     "NUMBER_INTEGER": (int,),
@@ -30,9 +31,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Parameter(Struct, rename="camel"):
-    parameter_type: Literal[
-        "STRING", "BOOLEAN", "NUMBER_INTEGER", "NUMBER_DOUBLE", "LIST", "STRUCT"
-    ]
+    parameter_type: _Kind
 
 
 class _Inputs(Struct):
