@@ -42,6 +42,8 @@ def test_a_template_is_composed_recorded_and_checked(
     assert "max_context_length" not in template  # this template does not declare it
     assert template_sha256(spec) == told["sha256"]
     assert template_sha256({"root": {"dag": {"tasks": {"own": {}}}}}) == ""
+    of_others = {"taskInfo": {"name": "prepare-template"}, "inputs": None}
+    assert template_sha256({"root": {"dag": {"tasks": {"own": of_others}}}}) == ""
     run = vertex_request.VertexRun(
         backend="large-model",
         project=PROJECT,

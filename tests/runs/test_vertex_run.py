@@ -170,6 +170,14 @@ NO_PIPELINE = [
         "Invalid enum value 'TEXT'",
     ),
     (spoilt("root", "dag", value={"tasks": {"a": []}}), "Expected `object`, got `array`"),
+    (
+        spoilt("root", "dag", value={"tasks": {"a": {"taskInfo": []}}}),
+        "Expected `object | null`, got `array` - at `$.root.dag.tasks[...].taskInfo`",
+    ),
+    (
+        spoilt("root", "dag", value={"tasks": {"a": {"inputs": {"parameters": {"b": 3}}}}}),
+        "Expected `object`, got `int` - at `$.root.dag.tasks[...].inputs.parameters[...]`",
+    ),
     (spoilt("components", value={"comp-a": {"dag": 3}}), "got `int` - at `$.components[...].dag`"),
     (spoilt("pipelineInfo", "name", value=3), "at `$.pipelineInfo.name`"),
     ("not: [yaml", "not YAML: line 2: did not find expected ',' or ']'"),

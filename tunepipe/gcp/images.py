@@ -26,7 +26,7 @@ def read_image(image: str) -> Mapping[str, Any]:
         CloudError: The registry cannot be reached.
     """
     registry, _, path = image.partition("/")
-    if "." not in registry and ":" not in registry:
+    if not path or ("." not in registry and ":" not in registry):
         raise UsageError("it names no registry", where=image, fix="REGISTRY/NAME@sha256:…")
     name, _, digest = path.partition("@")
     name, _, tag = name.partition(":")

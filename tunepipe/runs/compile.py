@@ -142,7 +142,8 @@ def check_template(text: str) -> None:
 def template_sha256(spec: Mapping[str, Any]) -> str:
     """Read the template's SHA-256 out of a pipeline; "" for one without a template in it."""
     for task in tasks(spec):
-        if task.get("taskInfo", {}).get("name") == "prepare-template":
-            sha256 = task["inputs"]["parameters"]["template_sha256"]
-            return str(sha256["runtimeValue"]["constant"])
+        if (task.get("taskInfo") or {}).get("name") == "prepare-template":
+            parameters = (task.get("inputs") or {}).get("parameters", {})
+            value = parameters.get("template_sha256", {}).get("runtimeValue") or {}
+            return str(value.get("constant", ""))
     return ""

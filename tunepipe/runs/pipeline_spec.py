@@ -38,8 +38,29 @@ class _Inputs(Struct):
     parameters: dict[str, _Parameter]
 
 
+class _Info(Struct):
+    name: str
+
+
+class _Value(Struct):
+    constant: Any = None
+
+
+class _Argument(Struct, rename="camel"):
+    runtime_value: _Value | None = None
+
+
+class _Arguments(Struct):
+    parameters: dict[str, _Argument] = {}
+
+
+class _Task(Struct, rename="camel"):
+    task_info: _Info | None = None
+    inputs: _Arguments | None = None
+
+
 class _Dag(Struct):
-    tasks: dict[str, dict[str, Any]] = {}
+    tasks: dict[str, _Task] = {}
 
 
 class _Component(Struct, kw_only=True):
@@ -61,10 +82,6 @@ class _Executor(Struct):
 
 class _Deployment(Struct):
     executors: dict[str, _Executor]
-
-
-class _Info(Struct):
-    name: str
 
 
 class _Pipeline(Struct, rename="camel", kw_only=True):

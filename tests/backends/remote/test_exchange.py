@@ -48,7 +48,7 @@ def test_a_task_is_written_once_by_its_content(tmp_path):
 def test_the_body_of_a_train_job_is_exactly_what_was_asked_for():
     asked = {
         "runtime": "torch", "image": "i@sha256:1", "nodes": 3, "resources": {"nvidia.com/gpu": 2},
-        "secrets": {"hub": {"token": "HF_TOKEN"}}, "work_uri": "s3://b",
+        "secrets": {"hub": {"HF_TOKEN": "token"}}, "work_uri": "s3://b",
     }  # fmt: skip
     options = decode(asked, train_job.TrainJobOptions)
     body = TrainJobs("team", "k", "s3://b/task.json", options).body("tunepipe-k-1")

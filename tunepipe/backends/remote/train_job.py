@@ -147,7 +147,7 @@ class TrainJobs(RemoteJobs):
         secrets = [
             {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
             for secret, keys in options.secrets.items()
-            for key, variable in keys.items()
+            for variable, key in keys.items()
         ]
         return {
             "apiVersion": f"{GROUP}/{VERSION}",
