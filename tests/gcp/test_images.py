@@ -80,7 +80,9 @@ def test_a_registry_that_refuses_is_reported_with_its_status(registry, status, c
     assert caught.value.fix == "check the image's name, and that you may read it"
 
 
-@pytest.mark.parametrize("image", ["tunepipe", "tunepipe:1.0", "gcr.io", "team/tunepipe:1.0", "localhost/tunepipe"])
+@pytest.mark.parametrize(
+    "image", ["tunepipe", "tunepipe:1.0", "gcr.io", "team/tunepipe:1.0", "localhost/tunepipe"]
+)
 def test_a_name_without_a_registry_is_refused(image):
     with pytest.raises(UsageError, match="names no registry") as caught:
         read_image(image)

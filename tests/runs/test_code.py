@@ -125,7 +125,8 @@ def filled(house: Path, spec, folder: Path) -> Code:
     program = (
         "import json, sys; from tunepipe.runs.code import find_code;"
         "found = find_code(json.load(sys.stdin), sys.argv[1], wheelhouse=sys.argv[2]);"
-        "print(json.dumps([dict(found.parameters), dict(found.uploads)]))"
+        "wheel = [str(found.wheel[0]), found.wheel[1]];"
+        "print(json.dumps([dict(found.parameters), dict(found.uploads), wheel]))"
     )
     done = subprocess.run(
         [*OFFLINE, sys.executable, "-c", program, GS, str(house)],
@@ -150,6 +151,9 @@ def test_a_wheelhouse_names_every_wheel_of_every_step_by_its_hash(spec, tmp_path
         for requirement, sha256 in lines:
             (path,) = (p for p in found.uploads if p.endswith(requirement.rpartition("/")[2]))
             assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256
+    wheel, sha256 = found.wheel  # a custom job takes it
+    assert hashlib.sha256(Path(wheel).read_bytes()).hexdigest() == sha256
+    assert wheel in found.uploads
     wheels = [uri for uri in found.uploads.values() if "/wheels/" in uri]
     assert len(wheels) == len(set(wheels)) > len(steps)
 

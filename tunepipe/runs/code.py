@@ -77,7 +77,7 @@ def find_code(
         return Code({"code": check_code_parameter(code)})
     wheel, sha256 = cached_wheel()
     if wheelhouse:
-        return _wheelhouse(Path(wheelhouse), steps, root, wheel)
+        return _wheelhouse(Path(wheelhouse), steps, root, (wheel, sha256))
     uri = wheel_uri(root, wheel, sha256)
     # The steps on Vertex AI find an object on the mount of Cloud Storage.
     mounted = f"file:///gcs/{quote(uri.removeprefix('gs://'))}"
@@ -120,7 +120,7 @@ def _cache() -> Path:
     return folder
 
 
-def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path) -> Code:
+def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, own: tuple[Path, str]) -> Code:
     """Write, for each step, a file of all wheels that it installs, with their hashes."""
     folder.mkdir(parents=True, exist_ok=True)
     steps = {name: _locked(requirements_of(module, name)) for name, module in modules.items()}
@@ -129,7 +129,7 @@ def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path
     texts = {}
     for name, pins in steps.items():
         lines = []
-        for path in sorted([wheel, *map(wheels.__getitem__, pins)], key=lambda path: path.name):
+        for path in sorted([own[0], *map(wheels.__getitem__, pins)], key=lambda path: path.name):
             sha256 = _sha256(path)
             place = f"{sha256[:16]}/{path.name}"
             uploads.setdefault(str(path), f"{root}/wheels/{place}")
@@ -143,7 +143,7 @@ def _wheelhouse(folder: Path, modules: Mapping[str, str], root: str, wheel: Path
     for name, text in texts.items():
         (lists / f"{name}.txt").write_text(text, encoding="utf-8")
         uploads[str(lists / f"{name}.txt")] = f"{root}/code/{key}/{name}.txt"
-    return Code({"code": f"/gcs/{root.removeprefix('gs://')}/code/{key}/"}, uploads)
+    return Code({"code": f"/gcs/{root.removeprefix('gs://')}/code/{key}/"}, uploads, own)
 
 
 def _locked(requirements: list[str]) -> dict[str, str]:

@@ -26,7 +26,8 @@ class TrainJobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         resources: What each node asks for, such as {"nvidia.com/gpu": 8}.
         namespace: Where the job is created; "" takes the step's own.
         runtime: The ClusterTrainingRuntime, of the kind torch.
-        secrets: Secret -> environment variable -> key of the secret, for the store and the hub's token.
+        secrets: Secret -> environment variable -> key of the secret, for the store and the
+            hub's token.
         poll_seconds: Between two looks at the job, and between two copies of its checkpoints.
     """
 
