@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 
 from tunepipe.backends.local.launching import (
     Machines,
+    _follow,
     configuration_file,
     launch_command,
     machines,
@@ -146,3 +151,56 @@ def test_an_older_torch_is_refused_for_fsdp2_alone(tmp_path, monkeypatch, versio
         f"accelerate_config: FSDP 2 needs torch 2.13 or newer, and torch {version} is installed\n"
         "  fix: pip install --upgrade torch, or take fsdp1"
     )
+
+
+ACCELERATE = """
+import os, time
+def main():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+    print("still here", flush=True)
+"""
+PARENT = """
+import subprocess
+from tunepipe.backends.local.launching import launch_command
+subprocess.run(launch_command(1, "cpu", ""))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone ends a process with its parent")
+def test_what_starts_the_processes_ends_with_its_parent(tmp_path):
+    """In place of accelerate, which takes seconds to import, a module that only waits."""
+    (tmp_path / "accelerate" / "commands").mkdir(parents=True)
+    for name, text in {
+        "__init__": "",
+        "commands/__init__": "",
+        "commands/launch": ACCELERATE,
+    }.items():
+        (tmp_path / "accelerate" / f"{name}.py").write_text(text)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE
+    ) as parent:
+        assert int(parent.stdout.readline()) != parent.pid
+        parent.kill()
+        assert parent.stdout.read() == b""  # of the process that was started, to its end
+
+
+def test_what_starts_the_processes_does_nothing_for_a_parent_that_has_ended():
+    program = f"from tunepipe.backends.local.launching import launch; launch({os.getppid()})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"process {os.getppid()}, which started this training, has ended\n"
+
+
+def test_no_handler_for_a_fork_runs_where_the_processes_are_started():
+    """Those of gRPC abort in the child, one in twelve; here one that always does."""
+    is_here = threading.Event()
+    os.register_at_fork(after_in_child=lambda: is_here.is_set() and os.abort())
+    is_here.set()
+    try:
+        program = 'print(\'{"result": {"loss": 1.0}}\')'
+        result = _follow([sys.executable, "-c", program], dict(os.environ), print)
+    finally:
+        is_here.clear()
+    assert result == {"loss": 1.0}

@@ -173,7 +173,8 @@ def test_the_command_that_starts_the_processes(monkeypatch, environment, argumen
     values = flags.split()
     started = [part for pair in zip(names, values[:6], strict=True) for part in pair]
     module = ["-m", "tunepipe.backends.local.launching"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *started, *values[6:], *module]
+    program = f"from tunepipe.backends.local.launching import launch; launch({os.getpid()})"
+    launch = [sys.executable, "-c", program, *started, *values[6:], *module]
     assert launching.launch_command(*arguments) == launch
 
 

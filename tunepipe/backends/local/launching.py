@@ -31,8 +31,6 @@ from tunepipe.progress import Progress
 _END_SECONDS = 30.0
 _PORT = 29500
 _PR_SET_PDEATHSIG = 1
-# Opened before a fork: its locks may be held by a thread that the child does not have.
-_LIBC = ctypes.CDLL(None)
 # TRL's loss reads the head's weights and skips its forward pass. Older ones then take a group of
 # modules for gathered that is not (seen with 2.11).
 _FSDP2_TORCH = (2, 13)
@@ -160,7 +158,7 @@ def launch_command(processes: int, device: str, configuration: str) -> list[str]
         "--config_file": configuration,
         "--gpu_ids": device.partition(":")[2],
     }
-    command = [sys.executable, "-m", "accelerate.commands.launch"]
+    command = [sys.executable, "-c", f"from {__name__} import launch; launch({os.getpid()})"]
     command += [str(part) for flag in flags.items() if flag[1] != "" for part in flag]
     if processes * place.count > 1 and not configuration:
         command.append("--multi_gpu")  # and of several processes on CPUs too; see _environment
@@ -195,7 +193,6 @@ def _follow(
             stdout=subprocess.PIPE,
             stderr=log,
             env=environment,
-            preexec_fn=_end_with_parent,
         ) as process,
     ):
         assert process.stdout
@@ -232,10 +229,27 @@ def _follow(
     return result
 
 
+def launch(parent: int) -> None:
+    """Be `accelerate launch` with this process's arguments, and end with its parent.
+
+    It says so itself. A `preexec_fn` of the parent's would run after the fork handlers of gRPC,
+    whose threads abort in the child (seen with grpcio 1.85: one child in twelve).
+
+    Args:
+        parent: The process that started this one; it may have ended since.
+    """
+    _end_with_parent()
+    if os.getppid() != parent:
+        sys.exit(f"process {parent}, which started this training, has ended")
+    from accelerate.commands.launch import main
+
+    main()
+
+
 def _end_with_parent() -> None:
     """Have the kernel end this process where its parent is killed (Linux alone can)."""
     if sys.platform == "linux":
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _work(path: str) -> None:
