@@ -171,11 +171,8 @@ subprocess.run(launch_command(1, "cpu", ""))
 def test_what_starts_the_processes_ends_with_its_parent(tmp_path):
     """In place of accelerate, which takes seconds to import, a module that only waits."""
     (tmp_path / "accelerate" / "commands").mkdir(parents=True)
-    for name, text in {
-        "__init__": "",
-        "commands/__init__": "",
-        "commands/launch": ACCELERATE,
-    }.items():
+    files = {"__init__": "", "commands/__init__": "", "commands/launch": ACCELERATE}
+    for name, text in files.items():
         (tmp_path / "accelerate" / f"{name}.py").write_text(text)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     with subprocess.Popen(
