@@ -437,6 +437,20 @@ def test_what_rouge_cannot_see_is_checked_next_to_it():
     ]
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_model_that_invents_numbers_loses_by_them(swapped):
+    """Half of the references hold a number; one model adds one to each of the others."""
+    wanted = [f"it costs {n}" if n % 2 else "all is well" for n in range(60)]
+    invented = [text if n % 2 else f"{text} {n}" for n, text in enumerate(wanted)]
+    models = [made(wanted, wanted), made(invented, wanted)]
+    found = evaluate(*(models if swapped else models[::-1]), task="text", metric="check:numbers")
+    assert found.comparison.verdict == ("better" if swapped else "worse")
+    assert found.comparison.wins + found.comparison.losses == 30
+    for name, gain in found.differences.items():
+        ours, theirs = found.metrics[name], found.baseline.metrics[name]
+        assert gain.value == pytest.approx(ours.value - theirs.value, abs=1e-9), name
+
+
 def test_strict_and_content_scores_are_side_by_side_and_either_may_decide():
     wanted = ["positive", "negative"] * 40
     tuned = [f"Label: **{text.title()}**." for text in wanted]

@@ -212,10 +212,15 @@ def _measure(
     strict = [row.reference for row in sides[0]]
     references = {STRICT: strict, CONTENT: list(map(content, strict))}
     other = STRICT if normalize == CONTENT else CONTENT
-    # What word metrics cannot see, where any reference has it.
-    checks = {name: list(map(find, strict)) for name, find in CHECKS.items() if task == "text"}
+    # What word metrics cannot see, where any reference has it: that of the references, then of
+    # each model's answers.
+    checks = {
+        name: [list(map(find, texts)) for texts in (strict, *map(_texts, sides))]
+        for name, find in CHECKS.items()
+        if task == "text" and any(map(find, strict))
+    }
     models = []
-    for rows in sides:
+    for number, rows in enumerate(sides, start=1):
         answers = _texts(rows)
         texts = {STRICT: answers, CONTENT: list(map(content, answers))}
         # All metrics of the one reading, and the most telling of the other next to them.
@@ -224,13 +229,11 @@ def _measure(
             metrics.append(replace(metric, name=f"{metric.name}_{other}"))
         if custom:
             metrics.append(custom_metrics.measure(custom, rows))
-        for name, expected in checks.items():
-            if any(expected):
-                pairs = list(zip(map(CHECKS[name], answers), expected, strict=True))
-                # Right on which of the rows whose answer or reference holds any.
-                holds = [bool(answer or reference) for answer, reference in pairs]
-                right = [bool(answer) and answer == reference for answer, reference in pairs]
-                metrics.append(share(f"check:{name}", right, holds))
+        for name, found in checks.items():
+            # On the rows where the reference or any answer holds it, the same for all models.
+            by_row = list(zip(*found, strict=True))
+            right = [any(row) and row[0] == row[number] for row in by_row]
+            metrics.append(share(f"check:{name}", right, list(map(any, by_row))))
         answered = np.array([row.prediction is not None for row in rows])
         by_name = {metric.name: metric.without(~answered) for metric in metrics}
         models.append(_Model(rows, answered, by_name))
