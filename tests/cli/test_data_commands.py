@@ -12,6 +12,7 @@ from tests import defects
 from tests.standin.session import BUCKET
 from tunepipe.cli.commands import validate
 from tunepipe.cli.output import Output
+from tunepipe.planning.plan import smallest_difference
 
 ROOT = Path(__file__).parents[2]
 
@@ -361,6 +362,24 @@ def test_plan_warns_of_data_that_would_not_pass(said, extra, reason):
     assert code == 0
     assert found["warnings"][-1] == f"a run would be refused: {reason}"
     assert f"a run would be refused: {reason}" in " ".join(said(*arguments)[2].split())
+
+
+@pytest.mark.parametrize(
+    ("rows", "model", "held_out"),
+    [
+        (30, "text-bison@001", 10),
+        (2_560, "text-bison@001", 256),
+        (100_000, "text-bison@001", 256),
+        (100_000, "gemini-3.5-flash", 5_000),
+        (100_000, "tiny", 10_000),
+    ],
+)
+def test_plan_counts_no_more_held_out_rows_than_the_service_takes(said, rows, model, held_out):
+    region = () if model == "tiny" else ("--region", "us-central1")
+    arguments = ("plan", "--rows", str(rows), "--model", model, *region)
+    found = said(*arguments, "--json")[1]
+    assert found["eval_rows"] == held_out
+    assert found["smallest_difference"] == smallest_difference(held_out)
 
 
 @pytest.mark.parametrize("where", ["here", "in a bucket"])

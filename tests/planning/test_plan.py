@@ -387,6 +387,11 @@ def test_an_open_models_steps_are_made_of_packed_tokens():
     assert (found.train_steps, found.steps_per_epoch, found.epochs) == (3, 1, 3.0)
     smaller = steps.plan(903, **known, tokens=126_500, options={"batch_size": 1})
     assert smaller.steps_per_epoch == 16  # 126,500 / 8,192
+    # No number of rows a step makes 15 steps of 20 rows: the steps are those of 2 rows.
+    known |= {"epochs": 10, "options": {"batch_size": 1}}
+    long = steps.plan(20, **known, tokens=120_000)
+    assert (long.batch_size, long.steps_per_epoch, long.train_steps) == (2, 10, 100)
+    assert long.explanation[0].endswith(" = 15 steps an epoch, counted as 10 of 2 rows")
 
 
 def test_a_models_tokens_are_estimated_for_its_tuning_mode():
@@ -511,6 +516,10 @@ def test_the_plan_says_what_decides_and_what_the_answers_cost():
     assert one.evaluation_cost_usd == pytest.approx(models * 100 * a_row)
     assert five.evaluation_cost_usd == pytest.approx(5 * one.evaluation_cost_usd)
     assert "100 held-out rows x 5 answers x 2 models = 1,000 answers" in five.explanation[-2]
+    repeated = plan.with_held_out(HeldOut(80, "accuracy", "set", 5, 200.0, 50.0, repeats=20))
+    assert repeated.evaluation_cost_usd == five.evaluation_cost_usd  # repeats are asked too
+    assert repeated.explanation[-2] == five.explanation[-2]
+    assert repeated.smallest_difference > five.smallest_difference  # but prove nothing
     unpriced = steps.plan(1000, region="us-central1").with_held_out(HeldOut(100, answers=5))
     assert unpriced.evaluation_cost_usd is None
 

@@ -91,6 +91,15 @@ def test_what_an_answer_reads_and_writes_is_the_mean_of_the_rows(tmp_path, askin
     assert check_held_out(None, {"task": "text"}, asked) == ((), HeldOut(0, answers=found.answers))
 
 
+def test_rows_that_repeat_another_are_asked_but_prove_nothing(tmp_path):
+    held_out(tmp_path, WORDS[:30])
+    lines = (tmp_path / "eval").read_text().splitlines(keepends=True)
+    (tmp_path / "eval").write_text("".join(lines + lines[:12]))
+    rows = dsl.Dataset(uri=str(tmp_path / "eval"))
+    _, found = check_held_out(rows, {"task": "text"}, {"max_output_tokens": 256.0})
+    assert (found.rows, found.repeats, found.asked) == (30, 12, 42)
+
+
 def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):
     plan = tmp_path / "plan"
     asked = {"rows": 100, "model": "gemini-3.5-flash", "region": "us-central1"}

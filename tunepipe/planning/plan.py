@@ -45,6 +45,7 @@ _MODELS = 2
 class HeldOut:
     """The held-out rows with different contents, and how the models are asked and compared.
 
+    `repeats` are the rows that repeat another's content: they prove nothing, but are asked too.
     `tokens_read` and `tokens_written` are those of a row's prompt and of an answer, about.
     """
 
@@ -54,6 +55,12 @@ class HeldOut:
     answers: int = 1
     tokens_read: float = 0.0
     tokens_written: float = 0.0
+    repeats: int = 0
+
+    @property
+    def asked(self) -> int:
+        """The questions to each model."""
+        return (self.rows + self.repeats) * self.answers
 
     def cost_usd(self, model: str, catalog: Catalog) -> float | None:
         """Estimate what the tuned and the base model's answers cost; None without a price."""
@@ -62,7 +69,7 @@ class HeldOut:
             return None
         read = self.tokens_read * price.usd_per_million_read
         written = self.tokens_written * price.usd_per_million_written
-        return (1.0 + price.tuned_factor) * self.rows * self.answers * (read + written) / 1e6
+        return (1.0 + price.tuned_factor) * self.asked * (read + written) / 1e6
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,9 @@ class Plan:
         warnings = list(self.warnings)
         cost = held_out.cost_usd(self.model, catalog or load_catalog())
         asked = (
-            f"{plural(rows, 'held-out row')} x {plural(held_out.answers, 'answer')} x {_MODELS} "
-            f"models = {rows * held_out.answers * _MODELS:,} answers"
+            f"{plural(rows + held_out.repeats, 'held-out row')} x "
+            f"{plural(held_out.answers, 'answer')} x {_MODELS} models = "
+            f"{held_out.asked * _MODELS:,} answers"
         )
         if cost is not None:
             tuning = self.estimated_cost_usd or 0.0
@@ -343,14 +351,18 @@ def _batches(
         per_epoch = steps_per_epoch(rows, size)
         line = f"{rows:,} rows, at most one sequence each, in batches of {size}"
         return size, per_epoch, f"{line} = at most {plural(per_epoch, 'step')} an epoch"
-    per_epoch = min(rows, -(-tokens // (size * model.sequence_tokens)))
+    packed = min(rows, -(-tokens // (size * model.sequence_tokens)))
     line = (
         f"{tokens:,} tokens packed into steps of {size} x {model.sequence_tokens:,} tokens"
-        f" = {plural(per_epoch, 'step')} an epoch"
+        f" = {plural(packed, 'step')} an epoch"
     )
-    # The tuning step turns steps back into epochs by this number.
-    sizes = (-(-rows // per_epoch), rows // per_epoch)
-    nearest = min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - per_epoch))
+    # The tuning step turns steps back into epochs by this number, so the steps must be its own:
+    # a part of a step an epoch too many would be paid as whole epochs.
+    sizes = (-(-rows // packed), rows // packed)
+    nearest = min(sizes, key=lambda each: abs(steps_per_epoch(rows, each) - packed))
+    per_epoch = steps_per_epoch(rows, nearest)
+    if per_epoch != packed:
+        line += f", counted as {per_epoch:,} of {plural(nearest, 'row')}"
     return nearest, per_epoch, line
 
 

@@ -84,9 +84,11 @@ def check_held_out(
         tasks.check_metric(name, tasks.choose_task(references, task).name, references, normalize)
         tasks.check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
         metric = tasks.choose_metric(references, task, name)
+    different = len({row.hash for row in rows})
     held_out = HeldOut(
-        len({row.hash for row in rows}),
+        different,
         *metric,
+        repeats=len(rows) - different,
         answers=int(asking.get("answers", 1)),
         tokens_read=sum(read) / max(1, len(rows)),
         tokens_written=sum(written) / max(1, len(rows)),

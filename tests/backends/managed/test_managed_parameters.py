@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tunepipe.backends.managed.outcome import Planned, compare_with_plan
@@ -256,10 +256,17 @@ def test_open_models_go_to_the_global_location_only_when_asked():
     epochs=st.integers(1, 20),
     model=st.sampled_from([FLASH, QWEN]),
     tokens_a_row=st.integers(0, 8192),
+    batch=st.sampled_from([0, 1, 2, 4]),
 )
-def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model, tokens_a_row):
+@example(rows=20, epochs=10, model=QWEN, tokens_a_row=6000, batch=1)
+def test_the_plans_epochs_come_back_out_of_its_steps(rows, epochs, model, tokens_a_row, batch):
     plan = steps.plan(
-        rows, region="us-central1", model=model, epochs=epochs, tokens=rows * tokens_a_row
+        rows,
+        region="us-central1",
+        model=model,
+        epochs=epochs,
+        tokens=rows * tokens_a_row,
+        options={"batch_size": batch} if model == QWEN else {},
     )
     assert whole_epochs(plan.train_steps, plan.batch_size, rows) == epochs
 

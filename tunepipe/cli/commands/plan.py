@@ -217,11 +217,13 @@ def _make_plan(
         place: dict[str, Any] = {"project": project, "region": region}
         over = calibrated(over, tokenizer, datasets, model=base, format=format, **place)
         catalog = load_catalog(over)
+    # What a split by the usual share would hold out.
+    service = catalog.find_service(catalog.find_model(model, backend).name)[1]
+    eval_rows = max(share(size.rows, 0.1), min(10, size.rows))
     return plan_dataset(
         datasets,
         size,
-        # What a split by the usual share would hold out.
-        eval_rows=max(share(size.rows, 0.1), min(10, size.rows)),
+        eval_rows=min(eval_rows, service.evaluation.rows_max or eval_rows),
         rows=size.rows,
         catalog=catalog,
         format=format,
