@@ -552,6 +552,7 @@ def test_plain_pairs_decode_alike_on_both_ways(tmp_path):
 
 
 BAD = b'{"input_text": "a"}\n'
+FEW = b'{"input_text": "a", "output_text": "x"}\n' * 8
 
 
 @pytest.mark.parametrize(
@@ -576,6 +577,7 @@ BAD = b'{"input_text": "a"}\n'
         ("GOOD", {"eval_fraction": 1.0}, UsageError, "must be between 0 and 1"),
         ("GOOD", {"by_time": "a", "stratify_by": "b"}, UsageError, "cannot be combined"),
         ("GOOD", {"eval_min": 25}, DataError, "eval_min 25, but training needs 10 of the 30"),
+        (FEW, {}, DataError, "8 rows: cannot split: eval_min 10, but training alone needs 10"),
         ("GOOD", {"eval_min": 0, "eval_max": 5}, DataError, "but eval_max 5"),
         # Wrong of any data: not these that do not pass.
         ("GOOD", {"eval_min": 9, "eval_max": 5}, UsageError, "eval_min 9 is above eval_max 5"),

@@ -115,11 +115,14 @@ def allowance(
         key=itemgetter(0),
     )
     training = max(1, service.rows_min)
+    why_training = f"training needs {training} of the {rows} rows"
+    if rows <= training:
+        why_training = f"training alone needs {training}"
     most, why_most = min(
         (eval_max or SPAN, f"eval_max {eval_max}"),
         (evaluation.rows_max or SPAN, f"{model} takes {evaluation.rows_max} evaluation rows"),
         (most_rows, percent),
-        (rows - training, f"training needs {training} of the {rows} rows"),
+        (rows - training, why_training),
         key=itemgetter(0),
     )
     if 0 < eval_max < eval_min:
