@@ -87,6 +87,45 @@ def test_what_a_job_has_cost_is_what_its_report_says(tmp_path, report, paid_befo
     assert paid == {CHILD}
 
 
+CUT = b'{"estimated_cost_usd": 1'
+
+
+@pytest.mark.parametrize("output", ["compute-train-steps/plan", "tune-local/tuning"])
+@pytest.mark.parametrize(
+    "content", [CUT, b"", b"[1]", b'{"estimated_cost_usd": "x", "cost_usd": "x"}', b"\xff\xfe"]
+)
+def test_a_file_that_cannot_be_read_is_named_and_the_other_runs_are_listed(
+    tmp_path, capfd, output, content
+):
+    for day in (21, 22):
+        folder = tmp_path / f"202611{day}-101500-abcdef"
+        file = folder / "steps" / "x" / output
+        file.parent.mkdir(parents=True)
+        record = {"id": folder.name, "key": "k", "folder": str(folder), "state": "succeeded"}
+        (folder / "run.json").write_text(json.dumps(record))
+        if day == 22:
+            file.write_text('{"estimated_cost_usd": 2.5, "cost_usd": 2.5}')
+        else:
+            file.write_bytes(content)
+    bad = tmp_path / "20261121-101500-abcdef" / "steps" / "x" / output
+    assert main.run(["costs", "--runs", str(tmp_path), "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [str(bad) in run["problem"] for run in found["runs"]] == [True, False]
+    assert (found["total_usd"], found["unknown"]) == (2.5, output.endswith("plan"))
+    assert main.run(["costs", "--runs", str(tmp_path)]) == 0
+    assert f"warning: {bad} cannot be read" in capfd.readouterr().err
+
+
+def test_a_job_whose_report_is_cut_counts_as_estimated(tmp_path):
+    (tmp_path / "tuning").write_text('{"cost_usd": 1')
+    job = ran(PLAN, LAUNCHED)
+    artifact = {"tuning": {"artifacts": [{"uri": str(tmp_path / "tuning")}]}}
+    job.job_detail.task_details[1].outputs = artifact
+    found = _cost(job, set())
+    assert (found.known_cost_usd, found.actual_cost_usd) == (36.14, None)
+    assert str(tmp_path / "tuning") in found.problem
+
+
 def test_a_step_that_failed_may_have_been_paid():
     failed = ("tune-gemini", "FAILED", {})
     for tasks in ((PLAN, failed), (PLAN, failed, ("tune-again", "SUCCEEDED", {}))):

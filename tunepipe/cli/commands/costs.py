@@ -11,8 +11,7 @@ from typing import Any
 
 from tunepipe.cli import options
 from tunepipe.cli.output import Output
-from tunepipe.errors import dollars, plural
-from tunepipe.files import read_json
+from tunepipe.errors import TunepipeError, dollars, plural
 from tunepipe.gcp import pipeline_jobs
 from tunepipe.gcp.clients import state_of
 from tunepipe.gcp.pipeline_jobs import task_outputs
@@ -31,6 +30,7 @@ class RunCost:
         estimated_cost_usd: The plan's estimate, also where the tuning step failed; None where the
             plan knew no price. A job that an earlier run has paid costs nothing again.
         actual_cost_usd: By what the job has used, at the price of the table; None if not known.
+        problem: Which file of the run cannot be read, and why; "" if all can.
     """
 
     run: str
@@ -39,6 +39,7 @@ class RunCost:
     tuning_job: str
     estimated_cost_usd: float | None
     actual_cost_usd: float | None = None
+    problem: str = ""
 
     @property
     def known_cost_usd(self) -> float | None:
@@ -77,6 +78,7 @@ def costs(
     if rows:
         out.table(rows, ("began", "state", "estimated", "actual USD", "run"))
     aside = f", and {unknown} whose price is not known" if unknown else ""
+    out.warnings([run.problem for run in run_costs if run.problem])
     out.line(f"{plural(len(run_costs), 'run')}: about {dollars(total)}{aside}", "bold")
 
 
@@ -84,17 +86,22 @@ def _here(runs: Path) -> Iterator[RunCost]:
     from tunepipe.runs.listing import Places
 
     for run in Places(runs).runs(sys.maxsize):
-        plan = _output_of(run.name, "compute-train-steps/plan")
-        tuning = _output_of(run.name, "tune-local/tuning")
-        costs = (plan.get("estimated_cost_usd", 0.0), tuning.get("cost_usd"))
-        yield RunCost(run.id, run.created, run.state, "", *costs)
+        plan = next(Path(run.name).glob("steps/*/compute-train-steps/plan"), None)
+        tuning = next(Path(run.name).glob("steps/*/tune-local/tuning"), None)
+        # Without a plan nothing was estimated, and nothing paid.
+        estimated, problem = _noted(str(plan), "estimated_cost_usd") if plan else (0.0, "")
+        actual, other = _noted(str(tuning), "cost_usd") if tuning else (None, "")
+        yield RunCost(run.id, run.created, run.state, "", estimated, actual, problem or other)
 
 
-def _output_of(folder: str, output: str) -> dict[str, Any]:
-    """Read what a step of a run has made; {} where it did not come to that."""
-    for file in Path(folder).glob(f"steps/*/{output}"):
-        return read_json(file)
-    return {}
+def _noted(uri: str, name: str) -> tuple[float | None, str]:
+    """Read a cost that a step has noted, None where it does not say; and why it cannot be read."""
+    try:
+        cost = dict(loads(storage.read_bytes(uri)) if storage.exists(uri) else {}).get(name)
+        return None if cost is None else float(cost), ""
+    except (OSError, TypeError, ValueError) as error:
+        why = error.found if isinstance(error, TunepipeError) else type(error).__name__
+        return None, f"{uri} cannot be read ({why}); what it says counts as not known"
 
 
 def _there(project: str, region: str) -> Iterator[RunCost]:
@@ -110,7 +117,7 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
     from tunepipe.backends.palm.tuning import TUNER
 
     plan: dict[str, Any] = {}
-    tuning, has_failed, actual = "", False, None
+    tuning, has_failed, actual, problem = "", False, None, ""
     for task in job.job_detail.task_details:
         outputs = task_outputs(task)
         if task.task_name == "compute-train-steps":
@@ -123,19 +130,14 @@ def _cost(job: Any, paid: set[str]) -> RunCost:
                 uri = str(loads(resources)["resources"][0]["resourceUri"])
                 tuning = uri.partition("/v1/")[2] or uri
             if "tuning" in task.outputs and task.outputs["tuning"].artifacts:
-                actual = _reported_cost(task.outputs["tuning"].artifacts[0].uri)
+                uri = task.outputs["tuning"].artifacts[0].uri
+                actual, problem = _noted(uri, "cost_usd")
     # A step that failed has no outputs: its job may have been paid, or never made.
     again = tuning in paid if tuning else not has_failed
     paid.add(tuning)
     estimated = 0.0 if again else float(plan.get("cost_usd", 0.0)) or None
     created, state = job.create_time.isoformat(timespec="seconds"), state_of(job).lower()
-    return RunCost(job.name, created, state, tuning, estimated, 0.0 if again else actual)
-
-
-def _reported_cost(uri: str) -> float | None:
-    """Read what the tuning step says that its job has cost; None where it does not say."""
-    report = loads(storage.read_bytes(uri)) if storage.exists(uri) else {}
-    return None if report.get("cost_usd") is None else float(report["cost_usd"])
+    return RunCost(job.name, created, state, tuning, estimated, 0.0 if again else actual, problem)
 
 
 def _usd(cost: float | None) -> str:
