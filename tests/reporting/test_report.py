@@ -248,6 +248,7 @@ def test_classes_and_their_confusion_are_shown():
     ]
     matrix = [[5 * (row == column) for column in range(20)] for row in range(20)]
     matrix[19][0] = 3
+    matrix[17][16:18] = 2, 3
     labels = [line["label"] for line in classes]
     facts["scores"]["tuned"] |= {
         "classes": classes,
@@ -257,13 +258,15 @@ def test_classes_and_their_confusion_are_shown():
     page = Page(html)
     assert "33.3" in page.text
     assert "class 17" in page.text
-    # Twelve lines at most: the largest classes, and the nine others as one.
+    # Twelve lines at most: the largest classes, and the nine others as one, whose errors among
+    # each other are not on the diagonal.
     cells = re.findall(r'<td class="n (good|bad) share-(\d)">(\d+)</td>', html)
-    assert len(cells) == 12 * 12
+    assert len(cells) == 12 * 13
     # The largest class comes first; each cell is as dark as its share of the row.
     assert cells[0] == ("good", "6", "5")
     assert ("bad", "3", "3") in cells[:12]
-    assert cells[-1] == ("good", "9", "45")
+    assert cells[-2:] == [("good", "9", "43"), ("bad", "0", "2")]
+    assert "(others, wrong)" in page.text
     assert "The 9 smallest classes are merged." in page.text
 
 

@@ -123,7 +123,10 @@ def _by_label(facts: Facts, read: Callable[[Score], Mapping[str, Estimate | floa
 
 
 def _confusion_view(facts: Facts) -> dict[str, Any] | None:
-    """Prepare the tuned model's confusion matrix, the smallest of many classes merged."""
+    """Prepare the tuned model's confusion matrix, the smallest of many classes merged.
+
+    What is wrong among those has a column of its own: on the diagonal it would look right.
+    """
     confusion = facts.tuned.confusion or Confusion()
     labels, counts = confusion.labels, confusion.matrix
     if not labels or [len(row) for row in counts] != [len(labels)] * len(labels):
@@ -131,14 +134,15 @@ def _confusion_view(facts: Facts) -> dict[str, Any] | None:
     if len(labels) <= _MAX_CLASSES_DRAWN:
         return {"labels": labels, "rows": counts, "merged": 0}
     order = sorted(range(len(labels)), key=lambda row: -sum(counts[row]))
-    place = {old: min(new, _MAX_CLASSES_DRAWN - 1) for new, old in enumerate(order)}
-    rows = [[0.0] * _MAX_CLASSES_DRAWN for _ in range(_MAX_CLASSES_DRAWN)]
+    last = _MAX_CLASSES_DRAWN - 1
+    place = {old: min(new, last) for new, old in enumerate(order)}
+    rows = [[0.0] * (_MAX_CLASSES_DRAWN + 1) for _ in range(_MAX_CLASSES_DRAWN)]
     for row, amounts in enumerate(counts):
         for column, amount in enumerate(amounts):
-            rows[place[row]][place[column]] += amount
-    names = [labels[old] for old in order[: _MAX_CLASSES_DRAWN - 1]]
-    merged = len(labels) - len(names)
-    return {"labels": [*names, "(others)"], "rows": rows, "merged": merged}
+            is_wrong = row != column and place[row] == place[column]
+            rows[place[row]][last + 1 if is_wrong else place[column]] += amount
+    names = [*(labels[old] for old in order[:last]), "(others)", "(others, wrong)"]
+    return {"labels": names, "rows": rows, "merged": len(labels) - last}
 
 
 def _loss_chart(facts: Facts) -> str:
