@@ -1,6 +1,10 @@
 """What answers say apart from their wrapping, and what word metrics cannot see."""
 
+import json
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from tunepipe.evaluation.json_metrics import content, measure
 from tunepipe.evaluation.normalization import (
@@ -81,6 +85,12 @@ def test_json_is_found_in_a_fence_and_in_a_sentence():
         ([1, 2], [2, 1], True),
         ("22 Nov 2026", "2026-11-22", True),
         ({"a": ["x", "Y"]}, {"a": ["y", "x"]}, True),
+        ([{"a": 1, "b": 2}, {"a": 0, "b": 3}], [{"b": 2, "a": 1}, {"b": 3, "a": 0}], True),
+        ([1, "2"], ["1", 2], True),
+        ([1.0, 2], [1, 2.0], True),
+        ("1.50", 1.5, True),
+        ("4000123412341234567", "4000123412341234568", False),
+        ("9" * 5000, "9" * 5000, True),
         (1, True, False),
         ("1", "2", False),
         ("01234", "1234", False),
@@ -90,6 +100,31 @@ def test_values_of_json_are_levelled(left, right, same):
     equal = canonical_value(left) == canonical_value(right)
     kinds = isinstance(left, bool) == isinstance(right, bool)
     assert (equal and kinds) is same
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 12) | st.sampled_from([0.5, 1.0, "1", "a", "A"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.dictionaries(st.sampled_from("xyz"), VALUES))
+@example({"x": [{"a": 1, "b": 2}, {"a": 0, "b": 3}]})
+def test_what_is_right_strictly_is_right_by_content(value):
+    def turned(value):
+        if isinstance(value, dict):
+            return {key: turned(value[key]) for key in reversed(value)}
+        if isinstance(value, list):
+            return list(map(turned, value))
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        return float(value) if is_number else value
+
+    answer, wanted = json.dumps(turned(value)), json.dumps(value)
+    for read in (str, content):
+        scores = {metric.name: metric.value for metric in measure([read(answer)], [read(wanted)])}
+        assert scores["object_exact"] == 1, read
 
 
 def test_fenced_json_is_wrong_strictly_and_right_by_content():

@@ -33,6 +33,7 @@ _STOPS = ".。．!！,，;；"
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:[,\u202f\u00a0 ]\d{3})+(?![\d,])")
 # Without one there is neither a year nor a thousand.
 _LONG_NUMBER = re.compile(r"\d{4}|\d[,\u202f\u00a0 ]\d{3}")
+_TEXT_NUMBER = re.compile(r"-?(0|[1-9]\d{0,30})(\.\d{1,30})?")
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
 _MONTH = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|"
@@ -105,12 +106,16 @@ def _iso_date(match: re.Match[str]) -> str:
 
 
 def canonical_value(value: Any) -> Any:
-    """Level a JSON value: texts as `canonical`, "1" as 1, and a list without its order."""
+    """Level a JSON value: texts as `canonical`, "1" and 1.0 as 1, and no order of list or keys."""
     if isinstance(value, str):
-        text = canonical(value)
-        return float(text) if re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text) else text
+        value = canonical(value)
+        if _TEXT_NUMBER.fullmatch(value):
+            # Not all as floats: long account numbers would be the same one.
+            value = float(value) if "." in value else int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, Mapping):
-        return {key: canonical_value(inner) for key, inner in value.items()}
+        return {key: canonical_value(value[key]) for key in sorted(value)}
     if isinstance(value, list):
         return sorted(map(canonical_value, value), key=lambda inner: (str(type(inner)), str(inner)))
     return value
