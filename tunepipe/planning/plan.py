@@ -153,11 +153,11 @@ class Plan:
                     fix="fewer answers, fewer held-out rows, or a higher ceiling",
                 )
             asked += f", about {dollars(cost)}"
-        elif max_cost_usd and self.backend not in ("local", "custom"):
-            warnings.append(
-                "the ceiling does not count the answers to held-out rows: no price of answers is "
-                f"known for {self.model}"
-            )
+        elif max_cost_usd and self.backend != "local":
+            why = f"no price of answers is known for {self.model}"
+            if self.backend == "custom":
+                why = "each model answers in a job of its own on such a machine"
+            warnings.append(f"the ceiling does not count the answers to held-out rows: {why}")
         line = (
             f"{plural(rows, 'held-out row')} {'shows' if rows == 1 else 'show'} a difference of "
             f"{100 * size:.1f} points or more (80 % power, if the models differ on "
