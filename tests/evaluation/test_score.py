@@ -415,6 +415,20 @@ def test_several_answers_to_a_row_are_one_unit_and_their_variance_is_shown():
     assert evaluate(made("ab", "ab")).within_rows is None
 
 
+def test_no_difference_is_shown_to_a_model_that_answered_nothing():
+    """A run without a base model to ask: the page said in green that it is beaten."""
+    wanted = [f"word {n}" for n in range(30)]
+    answers, nothing = made(wanted, wanted), made([None] * 30, wanted)
+    found = evaluate(answers, nothing, task="text")
+    assert (found.comparison.verdict, found.differences) == (UNDECIDED, {})
+    compared = {"base": found.comparison}
+    page = report_page(Facts(scores={"tuned": found}, comparisons=compared))
+    assert "Points against base" in page
+    assert '<circle class="even' in page
+    assert '<circle class="good' not in page
+    assert evaluate(nothing, answers, task="text").differences["rouge_l"].high < 0
+
+
 def test_what_rouge_cannot_see_is_checked_next_to_it():
     """Every tuned answer lost sign and percent: ROUGE-L 100, exact match 0."""
     wanted = [f"the change is -{n}.5% 👍 and not more" for n in range(10, 60)]

@@ -277,13 +277,15 @@ class _Compared:
     def scores(self) -> tuple[list[Score], dict[str, Estimate]]:
         """Score each model, and estimate the differences on the same resamples."""
         seed, both = self.settings.seed, self.counted()
+        # To be better than a model that answered nothing, or was not asked, says nothing.
+        is_compared = len(self.models) > 1 and self.models[1].answered.any()
         units = self.units.on(both)
         estimates: list[dict[str, Estimate]] = [{} for _ in self.models]
         differences = {}
         for name in self.models[0].metrics:
             metrics = [model.metrics[name].on(both) for model in self.models]
             sums = resampled(metrics, units, seed)
-            if len(metrics) > 1 and all(metric.defined for metric in metrics):
+            if is_compared and all(metric.defined for metric in metrics):
                 ours, theirs = metrics
                 differences[name] = difference(ours, theirs, units, seed=seed, sums=sums)[0]
             for number, model in enumerate(self.models):
