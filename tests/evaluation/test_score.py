@@ -348,6 +348,12 @@ def test_rows_of_a_group_or_with_the_same_content_are_one_unit():
     assert evaluate(repeated).groups == 10
     hashed = [replace(row, hash=n) for row, n in zip(made(tuned, wanted), names, strict=True)]
     assert evaluate(hashed).groups == 10
+    # Several references to a prompt, in rows as the pipeline writes them, but not other files of
+    # the same name, nor what a user's own files may leave out of the input.
+    several = [replace(row, hash=str(n), reference=str(n)) for n, row in enumerate(repeated)]
+    assert evaluate(several).groups == 10
+    assert evaluate([replace(row, fields={"media": [{}]}) for row in several]).groups == 50
+    assert evaluate([replace(row, hash="") for row in several]).groups == 50
     with pytest.raises(UsageError, match="no row has the field nope"):
         evaluate(made(tuned, wanted), group_by="nope")
 

@@ -94,7 +94,8 @@ def test_what_an_answer_reads_and_writes_is_the_mean_of_the_rows(tmp_path, askin
 def test_rows_that_repeat_another_are_asked_but_prove_nothing(tmp_path):
     held_out(tmp_path, WORDS[:30])
     lines = (tmp_path / "eval").read_text().splitlines(keepends=True)
-    (tmp_path / "eval").write_text("".join(lines + lines[:12]))
+    other_answers = [line.replace("word ", "or ") for line in lines[:6]]
+    (tmp_path / "eval").write_text("".join(lines + lines[:6] + other_answers))
     rows = dsl.Dataset(uri=str(tmp_path / "eval"))
     _, found = check_held_out(rows, {"task": "text"}, {"max_output_tokens": 256.0})
     assert (found.rows, found.repeats, found.asked) == (30, 12, 42)

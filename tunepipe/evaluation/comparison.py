@@ -9,7 +9,7 @@ the interval's lower end is above minus the margin. `p_value` agrees with the in
 - Metrics of the whole file (BLEU, chrF, macro-F1) have the paired bootstrap, whose lower end allows
   for unseen failures, and must also pass the paired permutation test.
 
-Rows of one group, or with the same content, are one unit of evidence.
+Rows of one group, or with the same content or prompt, are one unit of evidence.
 
 Read on from the verdict to the formulas: `Gate.decide`, `compare_metrics`, `difference`, and then
 `intervals` and `significance`, which name their sources.

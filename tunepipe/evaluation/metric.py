@@ -64,9 +64,14 @@ class Clusters:
 
     @classmethod
     def of_rows(cls, rows: Sequence[Prediction], *keys: Sequence[str]) -> Clusters:
-        """Put rows together that are not independent: of one id, one group or one content."""
+        """Put rows together that are not independent: of one id, group, content or prompt.
+
+        Prompts count where the pipeline wrote the row (it has a hash), as in its split: a user's
+        file may leave most of them out. The names of files do not tell prompts apart.
+        """
         same = [row.hash or (f"{row.input}\0{row.reference}" if row.input else "") for row in rows]
-        return cls.of([row.id for row in rows], [row.group for row in rows], same, *keys)
+        prompts = [row.input if row.hash and "media" not in row.fields else "" for row in rows]
+        return cls.of([row.id for row in rows], [row.group for row in rows], same, prompts, *keys)
 
     @property
     def single(self) -> bool:

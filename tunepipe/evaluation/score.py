@@ -1,8 +1,8 @@
 """Score a model's predictions, and compare them with another model's.
 
 A missing answer counts as a wrong one, in scores, comparison and gate, unless `missing` is
-"excluded". Rows of one group, rows with the same content and several answers to one row are one
-unit of evidence.
+"excluded". Rows of one group, rows with the same content or prompt and several answers to one row
+are one unit of evidence.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ _MODELS = 2
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out rows with different contents, and how the models are asked and compared.
+    """The held-out rows with different prompts, and how the models are asked and compared.
 
-    `repeats` are the rows that repeat another's content: they prove nothing, but are asked too.
+    `repeats` are the rows that repeat another's prompt: they prove little, but are asked too.
     `tokens_read` and `tokens_written` are those of a row's prompt and of an answer, about.
     """
 
@@ -94,7 +94,7 @@ class Plan:
         tables_version: The date and the hash of the tables that everything is from.
         warnings: What a user should know before going on.
         explanation: The arithmetic, a line each.
-        eval_rows: Held-out rows with different contents; 0 before the split.
+        eval_rows: Held-out rows with different prompts; 0 before the split.
         smallest_difference: The smallest difference of a right/wrong metric that they show four
             times in five, 0..1; None before the split.
         metric: The metric that decides; "" if it is not known.

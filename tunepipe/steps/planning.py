@@ -84,7 +84,7 @@ def check_held_out(
         tasks.check_metric(name, tasks.choose_task(references, task).name, references, normalize)
         tasks.check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
         metric = tasks.choose_metric(references, task, name)
-    different = len({row.hash for row in rows})
+    different = len({row.input for row in rows})
     held_out = HeldOut(
         different,
         *metric,
