@@ -201,6 +201,15 @@ def test_split_writes_both_sides(said):
     assert "no input is in both files" in err
 
 
+def test_what_a_split_shows_is_of_its_different_inputs(said):
+    sides = ("--train", "t.jsonl", "--eval", "e.jsonl", "--eval-fraction", "0.5", "--json")
+    write("once.jsonl", palm(60))
+    write("often.jsonl", palm(60) * 3)
+    once, often = (said("split", name, *sides)[1] for name in ("once.jsonl", "often.jsonl"))
+    assert often["eval_rows"] == 3 * once["eval_rows"]
+    assert often["smallest_difference"] == once["smallest_difference"]
+
+
 def test_split_from_standard_input_is_the_same_split(said, monkeypatch):
     write("rows.jsonl", palm(200))
     said("split", "rows.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl", "--seed", "3")

@@ -52,6 +52,14 @@ def test_the_verdict_is_one_sentence(problems, kind, sentence):
     assert bool(page.all("h2", id="problems")) == bool(problems)
 
 
+def test_errors_of_which_none_is_listed_are_counted():
+    counts = {"bom": 1, "not-json": 4}
+    facts = report(problem(3, "bom", "warning"), counts=counts, problems_total=5, errors=4)
+    page = Page(validation_page(facts))
+    assert "The data did not pass: 4 errors in 600 rows." in page.text
+    assert page.all("section", **{"class": "verdict worse"})
+
+
 def test_every_listed_problem_is_on_the_page_a_hundred_at_a_time():
     problems = [problem(n, "not-json") for n in range(1, 251)]
     facts = report(*problems, counts={"not-json": 300}, problems_total=300)

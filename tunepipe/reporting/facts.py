@@ -320,6 +320,7 @@ class Dataset(Struct, frozen=True):
     counts: dict[str, int] = {}
     problems: list[ProblemFacts] = []
     problems_total: int | None = None
+    errors: int | None = None
     stats: DatasetStatistics = DatasetStatistics()
 
     @property

@@ -55,11 +55,13 @@ def data_view(dataset: Dataset) -> dict[str, Any]:
     """Prepare a dataset's facts for a template, with charts as pairs of a caption and an SVG."""
     problems = _problems(dataset)
     total = sum(problem["total"] for problem in problems)
+    # The level of a code of which no problem is listed is not known.
+    errors = sum(problem["total"] for problem in problems if problem["level"] == "error")
     return {
         "facts": data_pairs(dataset),
         "problems": problems,
         "problems_total": dataset.problems_total or total,
-        "errors": sum(p["total"] for p in problems if p["level"] == "error"),
+        "errors": errors if dataset.errors is None else dataset.errors,
         "charts": _charts(dataset),
     }
 

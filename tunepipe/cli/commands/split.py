@@ -53,7 +53,8 @@ def split(
         model=model,
         catalog=options.catalog(context),
     )
-    smallest = smallest_difference(report.eval_rows)
+    # Repeated inputs prove little.
+    smallest = smallest_difference(report.leak.eval_inputs)
     out.result({**report.as_json(), "smallest_difference": smallest})
     _show_split(report, train, eval, out)
     out.line(
