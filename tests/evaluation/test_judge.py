@@ -410,6 +410,11 @@ def test_the_agreement_with_people_is_corrected_for_chance(tmp_path):
     assert found.agreement == Agreement(40, value=0.5, kappa=0.0)
     with pytest.raises(UsageError, match=r"kappa of 0\.00"):
         check_calibrated(found)
+    always = {str(n): "win" for n in range(40)}
+    found = judge(made(*["long"] * 40), made(*["s"] * 40), fair, model="m", humans=always)
+    assert found.agreement == Agreement(40, value=1.0, kappa=0.0)
+    with pytest.raises(UsageError, match=r"kappa of 0\.00"):
+        check_calibrated(found)
     with pytest.raises(UsageError, match="on 0 rows"):
         check_calibrated(judge(made(*tuned), made(*base), fair, model="m"))
 

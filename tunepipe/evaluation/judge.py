@@ -204,7 +204,8 @@ def _agreement(rows: Sequence[_Judged], humans: Mapping[str, str]) -> Agreement 
     alike = sum(judge == human for judge, human in pairs) / len(pairs)
     judges, people = (Counter(side) for side in zip(*pairs, strict=True))
     by_chance = sum(judges[kind] * people[kind] for kind in judges) / len(pairs) ** 2
-    kappa = (alike - by_chance) / (1 - by_chance) if by_chance < 1 else 1.0
+    # Where both always say the same one thing, nothing shows that the judge can tell answers apart.
+    kappa = (alike - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
     return Agreement(len(pairs), alike, kappa)
 
 
