@@ -1,5 +1,6 @@
 """Each checkpoint is asked rows that are set apart, and the best of them is the tuned model."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -61,6 +62,20 @@ def test_the_rows_of_the_choice_are_not_tuned_on(cloud: StandIn, tmp_path: Path)
     assert apart == 10
     assert job["supervisedTuningSpec"]["hyperParameters"]["epochCount"] in (3, "3")  # as planned
     assert "doubts" not in report["statistics"]
+
+
+def test_a_frequent_input_does_not_take_the_rows_from_the_tuning(
+    cloud: StandIn, tmp_path: Path
+) -> None:
+    """Its hash comes first, and all rows with one input are on one side."""
+    first = min(
+        (f"often {n}" for n in range(3000)), key=lambda text: hashlib.sha256(text.encode()).digest()
+    )
+    often = [{"input_text": first, "output_text": f"answer {n}"} for n in range(100)]
+    _, report = tuned(cloud, tmp_path, [*pairs(100), *often], select_checkpoint=True)
+    learnt = (cloud.buckets / BUCKET / "data" / "train.learn.jsonl").read_text()
+    assert learnt.count(first) == 100
+    assert report["statistics"]["selection"][0]["rows"] == 20  # a tenth of 200, as was planned
 
 
 @pytest.mark.parametrize(

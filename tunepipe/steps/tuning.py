@@ -129,22 +129,26 @@ def _tune_and_select(
 def _set_apart(request: TuningRequest) -> tuple[TuningRequest, list[Example]]:
     """Write the training rows without those of the selection next to them.
 
-    Rows with the same input stay together, in an order that their hashes give.
+    Rows with the same input stay together, in an order that their hashes give; those that are too
+    many to fit are passed over.
     """
     learn_uri = f"{request.train_uri}.learn.jsonl"
     with local_files(request.train_uri) as paths, TemporaryDirectory() as folder:
         (path,) = paths
         examples = list(read_examples(path))
-        count = selection_rows(len(examples))
-        if count < _SELECTION_ROWS_MIN:
+        room, chosen = selection_rows(len(examples)), set[bytes]()
+        for rank, alike in sorted(Counter(map(_rank, examples)).items()):
+            if alike <= room:
+                chosen.add(rank)
+                room -= alike
+        apart = {row.line: row for row in examples if _rank(row) in chosen}
+        if len(apart) < _SELECTION_ROWS_MIN:
             raise DataError(
-                f"{count} of {len(examples)} training rows would be set apart to select a "
+                f"{len(apart)} of {len(examples)} training rows would be set apart to select a "
                 f"checkpoint, and {_SELECTION_ROWS_MIN} are needed",
                 where="select_checkpoint",
                 fix="add rows, or leave the option out",
             )
-        last = sorted(map(_rank, examples))[count - 1]
-        apart = {row.line: row for row in examples if _rank(row) <= last}
         written = Path(folder) / "learn.jsonl"
         with open(path, "rb") as file, written.open("wb") as out:
             out.writelines(line for number, line in enumerate(file, 1) if number not in apart)
