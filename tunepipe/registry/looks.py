@@ -17,10 +17,10 @@ from tunepipe.data.predictions import Prediction
 from tunepipe.registry import records
 from tunepipe.stores import storage
 
-# The smallest hashes of a set tell how much of it another set shares, to about 0.1.
+# The smallest hashes of a set tell which share of it another set has, to about 0.1.
 _KEPT_HASHES, _HASH_DIGITS = 32, 8
 _MAX_LOOKS = 200
-# Sets of rows that share less than this count as fresh rows.
+# Rows of which a smaller share has decided before count as fresh.
 SAME_ROWS = 0.2
 
 
@@ -43,9 +43,14 @@ def count(look: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> int:
 
 
 def overlap(rows: Sequence[str], others: Sequence[str]) -> float:
-    """Estimate which share of two sets of rows is in both, from their smallest hashes."""
-    smallest = sorted({*rows, *others})[: max(len(rows), len(others))]
-    return len(set(smallest) & set(rows) & set(others)) / max(len(smallest), 1)
+    """Estimate which share of the rows is among the others too, from the smallest hashes of both.
+
+    A part of rows that have all decided before is no fresh set, however small a part it is.
+    """
+    # Up to here both lists are complete.
+    ends = [max(kept) for kept in (rows, others) if len(kept) >= _KEPT_HASHES]
+    known = [row for row in rows if not ends or row <= min(ends)]
+    return len(set(known) & set(others)) / max(len(known), 1)
 
 
 def earlier(registry: str, run: str) -> list[dict[str, Any]]:
