@@ -144,6 +144,7 @@ def test_a_short_word_after_a_number_is_no_unit():
     [
         ("a loss of -12.5", "a loss of 12.5", "numbers"),
         ("due 10:30", "due 10.30", "numbers"),
+        ("3,50 EUR", "350 EUR", "numbers"),
         ("it costs €5", "it costs $5", "units"),
         ("5% more", "5 more", "units"),
         ("12 kg", "12 g", "units"),

@@ -27,7 +27,11 @@ from tunepipe.evaluation.normalization import json_text, unwrapped
 
 _MAX_CODE_BYTES = 64 * 1024
 _FORMS = "module:function, regex:PATTERN, schema:FILE or number:TOLERANCE"
-_NUMBER = re.compile(r"[-+−]?\d[\d,\u202f]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
+# 1,234.5 and 1.234,5 have marks between thousands; any other comma is a decimal one.
+_NUMBER = re.compile(
+    r"[-+−]?(?:(?P<commas>\d{1,3}(?:[,\u202f]\d{3})+(?![,\d])(?:\.\d+)?)"
+    r"|(?P<points>\d{1,3}(?:\.\d{3})+,\d+)|\d+(?:[.,]\d+)?)(?:[eE][-+]?\d+)?"
+)
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,13 @@ def _number(tolerance: str) -> Callable[[Prediction], bool]:
 
 def _last_number(text: str) -> float | None:
     """The last number of a text, which is where a reasoned answer has its result."""
-    numbers = _NUMBER.findall(text)
-    return float(re.sub("[,\u202f]", "", numbers[-1]).replace("−", "-")) if numbers else None
+    numbers = list(_NUMBER.finditer(text))
+    if not numbers:
+        return None
+    number, marks = numbers[-1][0].replace("−", "-"), numbers[-1].lastgroup
+    if marks == "commas":
+        return float(re.sub("[,\u202f]", "", number))
+    return float((number.replace(".", "") if marks == "points" else number).replace(",", "."))
 
 
 def _schema(metric: CustomMetric) -> Callable[[Prediction], bool]:

@@ -152,7 +152,9 @@ _SYMBOLS, _EMOJI = _only("Sm", "Sc", "Sk", "Po", "Pd"), _only("So")
 
 def _numbers(text: str) -> Found:
     numbers = (re.sub(r"[\s\u202f]", "", match).lstrip("+") for match in _NUMBER.findall(text))
-    return tuple(sorted(number.replace("−", "-").replace(",", "") for number in numbers))
+    # A comma between thousands goes; 3,50 is not 350.
+    levelled = (_THOUSANDS.sub(lambda match: match[0].replace(",", ""), each) for each in numbers)
+    return tuple(sorted(number.replace("−", "-") for number in levelled))
 
 
 Found = tuple[str, ...]
