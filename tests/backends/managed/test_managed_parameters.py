@@ -483,6 +483,15 @@ def test_a_metric_that_is_no_loss_may_be_anything():
     compare_with_plan(STATS, {"/train_fraction": [(1, math.nan)]}, PLANNED, where="job")
 
 
+def test_a_thinned_curve_keeps_every_loss_of_the_held_out_rows():
+    train = [(step, 1 / step) for step in range(1, 3001)]
+    held_out = [(step, 2 / step) for step in range(20, 3021, 20)]  # the last after the training
+    curves = {TRAIN_LOSS: train, EVAL_LOSS: held_out}
+    shown = compare_with_plan(STATS, curves, PLANNED, where="job")["loss_curve"]
+    assert [(step, loss) for step, _, loss in shown if loss is not None] == held_out
+    assert shown[-1] == [3020, None, 2 / 3020]
+
+
 @pytest.mark.parametrize("points", [1, 499, 500, 501, 12_345])
 def test_a_long_curve_is_thinned_between_its_ends(points):
     curve = [(step, 1 / step) for step in range(1, points + 1)]

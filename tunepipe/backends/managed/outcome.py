@@ -139,11 +139,15 @@ def _check_losses(curves: Mapping[str, Curve], where: str) -> None:
 
 
 def _merge(train: Curve, held_out: Curve) -> list[list[float | None]]:
-    """Return [step, training loss, evaluation loss or null], as many as a chart can show."""
-    losses = dict(held_out)
-    every = -(-len(train) // _POINTS_SHOWN)
-    shown = [p for n, p in enumerate(train) if n % every == 0 or n == len(train) - 1]
-    return [[step, value, losses.get(step)] for step, value in shown]
+    """Return [step, training loss, evaluation loss], as many of each as a chart can show."""
+    losses, held_out_losses = dict(train), dict(held_out)
+    steps = sorted({step for curve in (train, held_out) for step, _ in _thinned(curve)})
+    return [[step, losses.get(step), held_out_losses.get(step)] for step in steps]
+
+
+def _thinned(curve: Curve) -> Curve:
+    every = -(-len(curve) // _POINTS_SHOWN)
+    return tuple(p for n, p in enumerate(curve) if n % every == 0 or n == len(curve) - 1)
 
 
 def _doubts(steps: int, dropped: int, planned: Planned, train: Curve) -> list[str]:
