@@ -39,8 +39,15 @@ def score(value: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """Write a difference of scores in points of 100, always with its sign: "+3.1"."""
-    return MISSING if value is None else _signed(f"{100 * value:+z.1f}".replace("+0.0", "0.0"))
+    """Write a difference of scores in points of 100, always with its sign: "+3.1".
+
+    What would round to 0.0 has one digit more, "+0.04": next to a verdict the sign counts.
+    """
+    if value is None:
+        return MISSING
+    if 5e-5 <= abs(value) < 5e-4:
+        return _signed(f"{100 * value:+.2f}")
+    return _signed(f"{100 * value:+z.1f}".replace("+0.0", "0.0"))
 
 
 def percent(share: float) -> str:
