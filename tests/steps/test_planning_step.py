@@ -101,6 +101,27 @@ def test_rows_that_repeat_another_are_asked_but_prove_nothing(tmp_path):
     assert (found.rows, found.repeats, found.asked) == (30, 12, 42)
 
 
+@pytest.mark.parametrize("champions", [[], ["champion"], ["champion", "first"]])
+def test_the_champions_are_asked_too_and_cost_what_a_tuned_model_does(tmp_path, champions):
+    plan = tmp_path / "plan"
+    compute_train_steps.python_func(
+        plan=dsl.Artifact(uri=str(plan)),
+        summary=dsl.Markdown(uri=str(tmp_path / "summary")),
+        eval=held_out(tmp_path, WORDS[:100]),
+        scoring={"trained": dict.fromkeys(champions, "")},
+        rows=100,
+        model="gemini-3.5-flash",
+        region="us-central1",
+    )
+    read = sum(estimate_tokens(f"q {n}") for n in range(100))
+    written = sum(map(estimate_tokens, WORDS[:100]))
+    models = 1 + 1.5 * (1 + len(champions))
+    cost = json.loads(plan.read_text())["evaluation_cost_usd"]
+    assert cost == pytest.approx(models * (read * 1.5 + written * 9) / 1e6)
+    said = f"x {2 + len(champions)} models = {100 * (2 + len(champions))} answers"
+    assert said in (tmp_path / "summary").read_text()
+
+
 def test_answers_that_would_be_cut_are_told_before_the_tuning_is_paid(tmp_path):
     plan = tmp_path / "plan"
     asked = {"rows": 100, "model": "gemini-3.5-flash", "region": "us-central1"}

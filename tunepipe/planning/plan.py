@@ -37,15 +37,14 @@ COUNT_MAX = 10**15
 # The share of rows on which two models are taken to differ, the one-sided error of a verdict, and
 # a smallest difference that is worth a warning.
 _DIFFERING, _ERROR, _MUCH = 0.2, 0.92 * 0.025, 0.1
-# The tuned and the base model answer the held-out rows; a champion is one more.
-_MODELS = 2
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """The held-out rows with different prompts, and how the models are asked and compared.
 
-    `repeats` are the rows that repeat another's prompt: they prove little, but are asked too.
+    `repeats` are the rows that repeat another's prompt: they prove little, but are asked too. The
+    models that answer are the tuned one, its base, and a champion or two.
     `tokens_read` and `tokens_written` are those of a row's prompt and of an answer, about.
     """
 
@@ -56,6 +55,7 @@ class HeldOut:
     tokens_read: float = 0.0
     tokens_written: float = 0.0
     repeats: int = 0
+    models: int = 2
 
     @property
     def asked(self) -> int:
@@ -63,13 +63,14 @@ class HeldOut:
         return (self.rows + self.repeats) * self.answers
 
     def cost_usd(self, model: str, catalog: Catalog) -> float | None:
-        """Estimate what the tuned and the base model's answers cost; None without a price."""
+        """Estimate what the models' answers cost, all but the base tuned; None without a price."""
         price = catalog.prices.answers.get(model)
         if price is None or not self.tokens_read:
             return None
         read = self.tokens_read * price.usd_per_million_read
         written = self.tokens_written * price.usd_per_million_written
-        return (1.0 + price.tuned_factor) * self.asked * (read + written) / 1e6
+        models = 1.0 + (self.models - 1) * price.tuned_factor
+        return models * self.asked * (read + written) / 1e6
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Plan:
         metric: The metric that decides; "" if it is not known.
         metric_reason: Why it was taken.
         answers: Answers that each model gives to a held-out row.
-        evaluation_cost_usd: What the tuned and the base model's answers cost, which the estimated
+        evaluation_cost_usd: What the models' answers to the held-out rows cost, which the estimated
             cost does not hold; None if no price is known.
     """
 
@@ -140,8 +141,8 @@ class Plan:
         cost = held_out.cost_usd(self.model, catalog or load_catalog())
         asked = (
             f"{plural(rows + held_out.repeats, 'held-out row')} x "
-            f"{plural(held_out.answers, 'answer')} x {_MODELS} models = "
-            f"{held_out.asked * _MODELS:,} answers"
+            f"{plural(held_out.answers, 'answer')} x {held_out.models} models = "
+            f"{held_out.asked * held_out.models:,} answers"
         )
         if cost is not None:
             tuning = self.estimated_cost_usd or 0.0

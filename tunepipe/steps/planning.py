@@ -89,6 +89,7 @@ def check_held_out(
         different,
         *metric,
         repeats=len(rows) - different,
+        models=2 + len(scoring.get("trained", ())),  # the champions
         answers=int(asking.get("answers", 1)),
         tokens_read=sum(read) / max(1, len(rows)),
         tokens_written=sum(written) / max(1, len(rows)),
