@@ -469,7 +469,7 @@ def test_bytes_are_blamed_where_they_bind_and_groups_where_those_do(tmp_path):
     model = "meta/llama3_1@llama-3.1-8b"
     with pytest.raises(DataError, match="an evaluation file of 2 rows would be larger than the"):
         run(tmp_path, long + together, model=model, eval_min=2, eval_max=2, group_by="g")
-    with pytest.raises(DataError, match="whole groups of rows give no evaluation file"):
+    with pytest.raises(DataError, match="stay together, and give no evaluation file"):
         run(tmp_path, short, model=model, eval_min=1, eval_max=2, group_by="g")
 
 
@@ -582,7 +582,8 @@ FEW = b'{"input_text": "a", "output_text": "x"}\n' * 8
         # Wrong of any data: not these that do not pass.
         ("GOOD", {"eval_min": 9, "eval_max": 5}, UsageError, "eval_min 9 is above eval_max 5"),
         ("GOOD", {"format": "psalm"}, UsageError, "format: unknown format 'psalm'"),
-        ("GOOD", {"group_by": "output_text"}, DataError, "whole groups of rows give no"),
+        ("GOOD", {"group_by": "output_text"}, DataError, "rows: up to 30 belong together"),
+        (FEW * 4, {"eval_max": 12}, DataError, "of 10 to 12 rows: up to 32 belong together"),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_said_with_its_place_and_writes_nothing(

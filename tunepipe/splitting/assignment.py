@@ -104,8 +104,8 @@ def _enough(units: Units, chosen: Sequence[int], room: Room) -> frozenset[int]:
                 fix="lower eval_min, shorten the longest rows, or add training rows",
             )
         raise DataError(
-            f"whole groups of rows give no evaluation file of {room.least} to {room.most} rows: "
-            f"the largest group has {max(units.rows)}",
+            "rows with one input, or of one group, stay together, and give no evaluation file of "
+            f"{room.least} to {room.most} rows: up to {max(units.rows):,} belong together",
             fix="lower eval_min, raise eval_max, or group by something finer",
         )
     return frozenset(units.position[i] for i in chosen)
