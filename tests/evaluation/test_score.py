@@ -358,6 +358,13 @@ def test_rows_of_a_group_or_with_the_same_content_are_one_unit():
         evaluate(made(tuned, wanted), group_by="nope")
 
 
+def test_a_label_is_one_slice_however_it_is_written():
+    wanted = ["Yes", "yes", "no"] * 10
+    found = evaluate(made(wanted, wanted), task="classification", slice_by=["class"])
+    assert [row.label for row in found.classes] == ["no", "Yes"]
+    assert {each.value: each.rows for each in found.slices} == {"no": 10, "Yes": 20}
+
+
 def test_declared_slices_are_compared_with_holms_correction():
     wanted = ["yes"] * 200
     language = ["en" if n < 150 else "ja" for n in range(200)]

@@ -28,7 +28,14 @@ from tunepipe.evaluation import (
 )
 from tunepipe.evaluation.comparison import Gate, compare_metrics, difference
 from tunepipe.evaluation.metric import Bools, Clusters, Measure, Metric, resampled, share
-from tunepipe.evaluation.normalization import CHECKS, CONTENT, STRICT, label_text, plain_text
+from tunepipe.evaluation.normalization import (
+    CHECKS,
+    CONTENT,
+    STRICT,
+    label_text,
+    normalized,
+    plain_text,
+)
 from tunepipe.evaluation.significance import ZERO, confidence_of_look
 from tunepipe.evaluation.tasks import (
     DECIDES,
@@ -343,7 +350,11 @@ class _Compared:
         fields = dict.fromkeys([*declared, *(["class"] if self.task == "classification" else [])])
         slices = []
         for name in fields:
-            values = np.array([slice_value(row, name) for row in self.rows], dtype=object)
+            texts = [slice_value(row, name) for row in self.rows]
+            if name == "class":  # as a label is counted: "Yes" and "yes" are one
+                shown = {normalized(text): text for text in reversed(texts)}
+                texts = [shown[normalized(text)] for text in texts]
+            values = np.array(texts, dtype=object)
             distinct = sorted(set(values) - {""})
             if name in declared:
                 known = {field for row in self.rows for field in row.fields}
