@@ -363,3 +363,19 @@ def test_a_row_has_at_most_so_many_tokens(most, fits):
     assert caught.value.found == (
         f"1 of 2 rows with more than {longest + most} tokens, the longest {longest}"
     )
+
+
+@pytest.mark.parametrize("is_four_bit", [False, True])
+def test_trained_values_are_kept_precise_over_weights_in_four_bits_alone(is_four_bit):
+    """What is not kept is not copied either: a full tuning would take twice the memory."""
+    model = torch.nn.Linear(2, 1)
+    model.bias.requires_grad = False
+    model.is_loaded_in_4bit = is_four_bit
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, 0.1)
+    with trainer._precise_adapters(model):
+        for parameter in model.parameters():
+            parameter.data = parameter.data.bfloat16()
+    values = {name: value.view(-1)[0].item() for name, value in model.named_parameters()}
+    precise, coarse = pytest.approx(0.1, rel=1e-7), 0.10009765625
+    assert values == {"weight": precise if is_four_bit else coarse, "bias": coarse}
