@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 
 import pytest
 from safetensors.torch import load_file
@@ -161,6 +163,25 @@ def test_only_a_servers_own_error_leaves_a_creation_in_doubt(cluster, status, in
     with pytest.raises(RefusedError) as caught:
         jobs.create()
     assert (caught.value.code, jobs.in_doubt) == (status, in_doubt)
+
+
+def test_a_creation_that_is_interrupted_leaves_it_in_doubt(cluster):
+    jobs = TrainJobs("team", "key", f"{WORK}/task.json", TrainJobOptions(**JOB))
+    has_ended = threading.Event()
+
+    class Interrupting(list):
+        """The creation is under way as this process is interrupted."""
+
+        def pop(self, index):
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            has_ended.wait(60)
+            return super().pop(index)
+
+    cluster.faults = Interrupting([0])
+    with pytest.raises(KeyboardInterrupt):
+        jobs.create()
+    assert jobs.in_doubt
+    has_ended.set()
 
 
 def test_a_job_that_is_gone_needs_no_cancellation(cluster):
