@@ -583,6 +583,8 @@ def test_score_writes_each_report(said):
         ("score", "*.jsonl"),
         ("convert", "tuned.jsonl", "out.jsonl", "--to", "poetry"),
         ("convert", "nothing.jsonl", "out.jsonl", "--to", "palm"),
+        ("plan", "--rows", "240", "--region", "us-central1", "--task", "poetry"),
+        ("plan", "--rows", "240", "--region", "us-central1", "--task", "poetry", "--metric=bleu"),
     ],
 )
 def test_wrong_usage(said, arguments):

@@ -185,9 +185,10 @@ def _make_plan(
             where="tokenizer",
             fix="name the dataset, in place of --rows",
         )
-    if metric:
-        from tunepipe.evaluation.tasks import check_metric
+    if metric or task != "auto":
+        from tunepipe.evaluation.tasks import check_metric, check_task
 
+        check_task(task)
         check_metric(metric, "" if task == "auto" else task)
     if format != "auto":
         from tunepipe.data.formats import check_format
