@@ -730,6 +730,22 @@ def test_a_file_that_is_not_there_has_a_remedy(said, tmp_path, arguments):
     assert "/." not in found["error"]["where"]
 
 
+def test_every_command_says_the_same_of_a_missing_file(said):
+    for arguments in (
+        ("validate", "none.jsonl"),
+        ("split", "none.jsonl", "--train", "t.jsonl", "--eval", "e.jsonl"),
+        ("plan", "none.jsonl", "--region", "us-central1"),
+        ("convert", "none.jsonl", "o.jsonl", "--to", "palm"),
+        ("score", "none.jsonl"),
+    ):
+        assert said(*arguments, "--json")[1]["error"] == {
+            "found": "cannot be read: No such file or directory",
+            "where": "none.jsonl",
+            "fix": "check the path; it is relative to the current directory",
+            "exit_code": 2,
+        }
+
+
 def test_a_loss_in_a_declared_slice_decides_in_every_output(said):
     for name, right in (("tuned", range(75)), ("base", range(75, 100))):
         write(f"{name}.jsonl", [

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tunepipe.errors import CloudError, TunepipeError, UsageError
-from tunepipe.files import replacing
+from tunepipe.files import replacing, unreadable
 from tunepipe.stores.objects import (
     ConflictError,
     ObjectStore,
@@ -191,9 +191,7 @@ def _explained(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(
-            f"cannot be read or written: {error.strerror}", where=path, fix="check the path"
-        ) from error
+        raise unreadable(path, error) from error
 
 
 @contextmanager
