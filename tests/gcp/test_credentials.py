@@ -4,8 +4,14 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth import exceptions
 
+from tunepipe.backends.base import Prompt
+from tunepipe.backends.palm import prediction
+from tunepipe.catalog.accelerators import machine_of
+from tunepipe.catalog.catalog import load_catalog
+from tunepipe.errors import CloudError
 from tunepipe.gcp import rest
 from tunepipe.gcp.explanations import no_token
+from tunepipe.registry import serving
 
 SKEW = (
     "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a"
@@ -59,3 +65,24 @@ def test_an_account_is_named_as_roles_name_their_members(monkeypatch, email, mem
     session = SimpleNamespace(credentials=SimpleNamespace(service_account_email=email))
     monkeypatch.setattr(rest, "session", lambda: session)
     assert rest.account() == member
+
+
+# Clients are kept, so this is a region that no other test has one of.
+REGION = "europe-west12"
+PLACE = f"projects/p/locations/{REGION}"
+L4 = machine_of({"accelerator": "NVIDIA_L4:1"}, load_catalog())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: next(prediction.predict(f"{PLACE}/endpoints/1", [Prompt("1", ())])),
+        lambda: next(prediction.predict(f"{PLACE}/models/1", [Prompt("1", ())])),
+        lambda: serving.deploy("gs://b/model", "p", REGION, L4, "name", "image"),
+    ],
+)
+def test_a_client_that_cannot_be_made_without_credentials_says_so(monkeypatch, tmp_path, call):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(CloudError, match="no usable Google credentials") as caught:
+        call()
+    assert "gcloud auth" in caught.value.fix

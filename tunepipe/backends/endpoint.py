@@ -30,8 +30,8 @@ def ask_endpoint(
     def value(content: Mapping[str, Any]) -> Any:
         return json_format.ParseDict(content, struct_pb2.Value())
 
-    client = clients.predictions(clients.region_of(endpoint))
     with explained(endpoint):
+        client = clients.predictions(clients.region_of(endpoint))
         for prompt in prompts:
             instance = write(prompt)
             try:

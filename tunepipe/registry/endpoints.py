@@ -101,8 +101,8 @@ def take_away(deployment: Deployment) -> None:
             where=deployment.endpoint,
             fix="make another model the champion first: tunepipe promote or rollback",
         )
-    client = clients.endpoints(clients.region_of(deployment.endpoint))
     with explained(deployment.endpoint):
+        client = clients.endpoints(clients.region_of(deployment.endpoint))
         endpoint = client.get_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS)
         for deployed in endpoint.deployed_models:
             client.undeploy_model(

@@ -38,8 +38,8 @@ def import_step(tuning: str, comparison: str, pipeline_job: str = "") -> str:
     evaluation = _evaluation(compared, pipeline_job)
     if not evaluation["metrics"]:
         return f"left out: {model} answered no row, so there is nothing that Google's schemas know"
-    client = clients.models(clients.region_of(model))
     with explained(model):
+        client = clients.models(clients.region_of(model))
         for known in client.list_model_evaluations(parent=model, timeout=CALL_SECONDS):
             if known.display_name == evaluation["display_name"]:
                 return str(known.name)

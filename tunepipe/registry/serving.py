@@ -54,7 +54,6 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
     Google refuses a step.
     """
     place = clients.parent(project, region)
-    models, endpoints = clients.models(region), clients.endpoints(region)
     deployed = {
         "display_name": name,
         "dedicated_resources": {
@@ -64,6 +63,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
         },
     }
     with explained(place), ExitStack() as undo:
+        models, endpoints = clients.models(region), clients.endpoints(region)
         uploaded = models.upload_model(
             parent=place, model=_model(folder, name, machine, image), timeout=CALL_SECONDS
         )
