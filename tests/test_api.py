@@ -137,6 +137,17 @@ def test_scores_come_with_the_verdict(tmp_path):
     assert tunepipe.score(str(predictions)).verdict == ""
 
 
+def test_an_empty_cell_of_predictions_is_a_row_without_an_answer(tmp_path):
+    answers = [{**each, "prediction": each["prediction"] if n % 4 else None, "note": None}
+               for n, each in enumerate(ANSWERS)]  # fmt: skip
+    file = jsonl(tmp_path / "tuned.jsonl", answers)
+    for frame in (pandas.DataFrame(answers), pandas.read_json(file, lines=True)):
+        assert tunepipe.score(frame).to_dict() == tunepipe.score(file).to_dict()
+    lacking = pandas.DataFrame(ANSWERS).drop(columns="prediction")
+    with pytest.raises(UsageError, match="the field prediction is missing"):
+        tunepipe.score(lacking)
+
+
 @pytest.mark.parametrize("files", [[], ["a.jsonl", "b.jsonl"]])
 def test_scores_are_of_one_file(tmp_path, files):
     answers = jsonl(tmp_path / "tuned.jsonl", ANSWERS)

@@ -359,7 +359,7 @@ def score(
 
     Args:
         predictions: A predictions file, or a DataFrame with the columns id, input, reference and
-            prediction.
+            prediction, whose empty cells are rows without an answer.
         baseline: Another model's answers to the same rows; None for no comparison.
         task: text, classification, json or calls; "auto" decides by the references.
         metric: The metric that decides; "" for the task's own.
@@ -374,7 +374,7 @@ def score(
     from tunepipe.evaluation.score import evaluate
 
     def read(source: File | pandas.DataFrame, name: str) -> list[Prediction]:
-        with _files(source) as (paths, _):
+        with _files(source, nullable="prediction") as (paths, _):
             if len(paths) != 1:
                 fix = "give one predictions file, or a DataFrame of its rows"
                 raise UsageError(
@@ -455,9 +455,12 @@ def run(
 
 @contextmanager
 def _files(
-    dataset: File | Sequence[File] | pandas.DataFrame,
+    dataset: File | Sequence[File] | pandas.DataFrame, nullable: str = ""
 ) -> Iterator[tuple[list[str], bool]]:
-    """Yield a dataset's paths, and whether it was a DataFrame, which is written to a file first."""
+    """Yield a dataset's paths, and whether it was a DataFrame, which is written to a file first.
+
+    An empty cell of a DataFrame is a field that the row lacks; in the column `nullable` it is null.
+    """
     if isinstance(dataset, (str, os.PathLike)):
         yield [os.fspath(dataset)], False
         return
@@ -466,7 +469,7 @@ def _files(
         return
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / f"{_FRAME}.jsonl")
-        _write_frame(dataset, path)
+        _write_frame(dataset, path, nullable)
         try:
             yield [path], True
         except TunepipeError as error:
@@ -474,13 +477,14 @@ def _files(
             raise
 
 
-def _write_frame(frame: pandas.DataFrame, path: str) -> None:
-    """Write a DataFrame as JSON Lines; an empty cell is a field that the row lacks."""
+def _write_frame(frame: pandas.DataFrame, path: str, nullable: str) -> None:
     import json
 
     with open(path, "w", encoding="utf-8") as file:
         for record in frame.to_dict("records"):
             row = {str(name): value for name, value in record.items() if not _is_missing(value)}
+            if nullable in record:
+                row.setdefault(nullable, None)
             file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
 
 
