@@ -148,6 +148,39 @@ def test_an_empty_cell_of_predictions_is_a_row_without_an_answer(tmp_path):
         tunepipe.score(lacking)
 
 
+@pytest.mark.parametrize(
+    ("call", "arguments", "fix"),
+    [
+        ("validate", {"max_problems": -1}, "a whole number, 0 or more"),
+        ("validate", {"max_problems": 1.5}, "a whole number, 0 or more"),
+        ("validate", {"workers": 257}, "a whole number, 0 to 256"),
+        ("split", {"eval_min": -1}, "a whole number, 0 or more"),
+        ("split", {"eval_min": 1.5}, "a whole number, 0 or more"),
+        ("split", {"eval_max": -1}, "a whole number, 0 or more"),
+        ("plan", {"train_steps": 1.5}, "a whole number, 0 to 1,000,000,000,000,000"),
+        ("plan", {"train_steps": -1}, "a whole number, 0 to 1,000,000,000,000,000"),
+        ("plan", {"epochs": -1}, "0 to 10,000"),
+        ("run", {"epochs": -1}, "above 0"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_by_its_name(rows, call, arguments, fix):
+    ((name, value),) = arguments.items()
+    others = {
+        "split": {"train": rows.with_name("t"), "eval": rows.with_name("e")},
+        "plan": {"region": "us-central1"},
+        "run": {"backend": "local"},
+    }.get(call, {})
+    with pytest.raises(UsageError, match=f"{value} is out of range") as caught:
+        getattr(tunepipe, call)(rows, **others, **arguments)
+    assert (caught.value.where, caught.value.fix) == (name, fix)
+    assert sorted(path.name for path in rows.parent.iterdir()) == ["rows.jsonl"]
+
+
+def test_counts_may_be_numpy_integers(rows):
+    assert tunepipe.plan(rows=numpy.int64(240), region="us-central1").train_steps == 300
+    assert tunepipe.validate(rows, max_problems=numpy.int32(3)).passed
+
+
 @pytest.mark.parametrize("files", [[], ["a.jsonl", "b.jsonl"]])
 def test_scores_are_of_one_file(tmp_path, files):
     answers = jsonl(tmp_path / "tuned.jsonl", ANSWERS)

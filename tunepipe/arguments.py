@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from numbers import Integral
 from typing import Any
 
 from tunepipe.errors import UsageError
@@ -17,6 +19,13 @@ def check_margin(value: Any) -> None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= 1:
         raise UsageError(f"{value!r} is out of range", where="margin", fix=A_SHARE)
+
+
+def check_whole(value: Any, name: str, most: float = math.inf) -> None:
+    """Refuse an argument that is not a whole number from 0 to `most`."""
+    if not isinstance(value, Integral) or not 0 <= int(value) <= most:
+        fix = "a whole number, 0 or more" if most == math.inf else f"a whole number, 0 to {most:,}"
+        raise UsageError(f"{value!r} is out of range", where=name, fix=fix)
 
 
 def check_fraction(value: Any) -> None:

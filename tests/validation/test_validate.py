@@ -276,7 +276,7 @@ def test_the_number_of_workers_has_its_range():
     for workers in (-1, 257):
         with pytest.raises(UsageError) as caught:
             ValidationSettings(workers=workers)
-        assert (caught.value.where, caught.value.fix) == ("workers", "0 to 256")
+        assert (caught.value.where, caught.value.fix) == ("workers", "a whole number, 0 to 256")
     assert [ValidationSettings(workers=workers).workers for workers in (0, 256)] == [0, 256]
 
 

@@ -297,10 +297,10 @@ def catalog(context: typer.Context, file: str = "") -> Catalog:
     return load_catalog(tables(context, file))
 
 
-def positive(value: float | None, option: str) -> float:
+def positive(value: float | None, name: str) -> float:
     """Return an option's value, 0 if it was not given; refuse one that is not above 0."""
     if value is not None and not value > 0:
-        raise UsageError(f"{value:g} is out of range", where=option, fix="above 0")
+        raise UsageError(f"{value:g} is out of range", where=name, fix="above 0")
     return float(value or 0)
 
 

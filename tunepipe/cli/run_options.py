@@ -126,9 +126,9 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
             "dataset_uri": self.dataset,
             **{name: getattr(self, name) for name in _PARAMETERS},
             "base_model": model.name,
-            "epochs": options.positive(self.epochs, "--epochs"),
+            "epochs": options.positive(self.epochs, "epochs"),
             "train_steps": self.train_steps or 0,
-            "max_cost_usd": options.positive(self.max_cost_usd, "--max-cost-usd"),
+            "max_cost_usd": options.positive(self.max_cost_usd, "max_cost_usd"),
             "tables": tables,
             "options": self._backend_options(is_local),
             "scoring": self._scoring(),
@@ -179,7 +179,7 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         if self.select_checkpoint:
             values["select_checkpoint"] = True
         if self.max_hours:
-            values["max_hours"] = options.positive(self.max_hours, "--max-hours")
+            values["max_hours"] = options.positive(self.max_hours, "max_hours")
         return values
 
     def _other_parameters(self) -> dict[str, Any]:
@@ -194,13 +194,13 @@ class RunOptions(options.SplitOptions, options.ScoringOptions):
         from tunepipe.evaluation.custom_metrics import load
 
         custom = load(self.metric)
-        per_answer = options.positive(self.max_cost_per_answer, "--max-cost-per-answer")
+        per_answer = options.positive(self.max_cost_per_answer, "max_cost_per_answer")
         settings = {
             "normalize": "" if self.normalize == "strict" else self.normalize,
             "missing": "" if self.missing == "wrong" else self.missing,
             "slice_by": self.slice_by or [],
             "metric_code": custom.code if custom else "",
-            "max_latency_ms": options.positive(self.max_latency_ms, "--max-latency-ms"),
+            "max_latency_ms": options.positive(self.max_latency_ms, "max_latency_ms"),
             "max_cost_per_answer": per_answer,
         }
         return {name: value for name, value in settings.items() if value}

@@ -19,6 +19,7 @@ from fractions import Fraction
 from statistics import NormalDist
 from typing import Any
 
+from tunepipe.arguments import check_whole
 from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.catalog import Catalog, load_catalog
@@ -33,6 +34,7 @@ LEARNING_RATE_MULTIPLIER = 1.0
 # No tuning goes through its rows more often; no dataset holds more of anything.
 EPOCHS_MAX = 10_000
 COUNT_MAX = 10**15
+_COUNTS = ("rows", "train_steps", "tokens", "tokens_estimated")
 
 # The share of rows on which two models are taken to differ, the one-sided error of a verdict, and
 # a smallest difference that is worth a warning.
@@ -290,7 +292,9 @@ def plan(
 def _check_amounts(amounts: Mapping[str, float], multiplier: float) -> None:
     for name, value in amounts.items():
         most = EPOCHS_MAX if name == "epochs" else COUNT_MAX
-        if not 0 <= value <= most:
+        if name in _COUNTS:
+            check_whole(value, name, most)
+        elif not 0 <= value <= most:
             raise UsageError(f"{value:g} is out of range", where=name, fix=f"0 to {most:,}")
     if amounts["epochs"] and amounts["train_steps"]:
         raise UsageError(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from itertools import compress
 from typing import Any
 
-from tunepipe.arguments import check_fraction
+from tunepipe.arguments import check_fraction, check_whole
 from tunepipe.catalog.catalog import Catalog
 from tunepipe.data.formats import check_format
 from tunepipe.data.rows import blocks
@@ -116,6 +116,8 @@ def split(
     """
     sources = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     check_fraction(eval_fraction)
+    check_whole(eval_min, "eval_min")
+    check_whole(eval_max, "eval_max")
     if stratify_by and by_time:
         raise UsageError(
             "by_time and stratify_by cannot be combined",

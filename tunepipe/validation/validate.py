@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tunepipe.arguments import check_whole
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.limits import Rules
 from tunepipe.data.formats import check_format
@@ -73,7 +74,7 @@ class ValidationSettings:
             The dataset is read again for it.
 
     Raises:
-        UsageError: The number of workers is out of range.
+        UsageError: `max_problems` or `workers` is out of range.
     """
 
     format: str = "auto"
@@ -89,9 +90,8 @@ class ValidationSettings:
     size_of: SizeOf | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.workers <= WORKERS_MAX:
-            found = f"{self.workers} is out of range"
-            raise UsageError(found, where="workers", fix=f"0 to {WORKERS_MAX:,}")
+        check_whole(self.max_problems, "max_problems")
+        check_whole(self.workers, "workers", WORKERS_MAX)
 
 
 def validate(

@@ -59,7 +59,7 @@ class PlanOptions:
         """Return the arguments of `make_plan`."""
         values = dict(vars(self))
         for name in ("epochs", "max_cost_usd", "hours"):
-            values[name] = options.positive(values[name], f"--{name.replace('_', '-')}")
+            values[name] = options.positive(values[name], name)
         accelerator = values.pop("accelerator")
         values["options"] = {"accelerator": accelerator} if accelerator else {}
         return {**values, "train_steps": self.train_steps or 0, "tokens": self.tokens or 0}

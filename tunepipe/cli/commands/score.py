@@ -256,7 +256,7 @@ def _judge(
         region=settings.region,
         prompt=prompt,
         catalog=catalog,
-        max_cost_usd=options.positive(settings.max_cost_usd, "--max-cost-usd"),
+        max_cost_usd=options.positive(settings.max_cost_usd, "max_cost_usd"),
         work_dir=str(settings.runs / "work"),
         humans=humans,
         missing=missing,
