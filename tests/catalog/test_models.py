@@ -130,10 +130,13 @@ OUTSIDE = (
     [
         *((name, None) for name in (
             "", "tiny", "text-bison@001", "Qwen/Qwen3-4B", "projects/p/x", "gemma",
+            "Qwen/Qwen3-4B@main", "publishers/qwen/models/qwen3@qwen3-4b",
         )),
         ("text-bisn", "did you mean text-bison or text-bison@002 or text-bison@001? A"),
         ("gemini-9", "did you mean gemini-3.5-flash or "),
         ("a@b", ""),
+        ("qwen/qwen3@qwen3-5b", "did you mean qwen/qwen3@"),
+        ("Meta/Llama3_1@llama-3.1-9b", "did you mean meta/llama3_1@"),
     ],
 )  # fmt: skip
 def test_a_misspelt_model_does_not_switch_the_limits_off(name, fix):
