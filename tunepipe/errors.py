@@ -5,7 +5,7 @@ TunepipeError
 ├── UsageError   exit 2: wrong usage, or input that cannot be read
 ├── LimitError   exit 3: refused by a limit (budget, region, retired model)
 └── CloudError   exit 4: the cloud refused or failed
-    └── UnreachableError  exit 13: Google could not be reached, or failed internally
+    └── UnreachableError  Google could not be reached, or failed internally; a step exits with 13
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class CloudError(TunepipeError):
 
 
 class UnreachableError(CloudError):
-    """Not the user's fault; the exit code with which Google's own components say so."""
+    """Not the user's fault; a step says so with the exit code of Google's own components."""
 
-    exit_code = 13
+    step_exit_code = 13
     final = True  # it has been waited for

@@ -243,7 +243,7 @@ def test_a_500_that_the_remedy_does_not_mend_is_not_retried_for_ever(
     cloud.fault("CreatePipelineJob", code=500, times=9)
     with pytest.raises(UnreachableError) as caught:
         tuned(request_, tmp_path)
-    assert caught.value.exit_code == 13
+    assert caught.value.step_exit_code == 13
     assert len(cloud.calls("CreatePipelineJob")) == 2
     assert len(cloud.calls("CreateDataset")) == 1
     assert created(cloud) == 0
@@ -305,7 +305,7 @@ def test_google_out_of_reach_ends_the_step_and_not_the_job(
     impatient = {**request_.options, "patience_seconds": 0.5}
     with pytest.raises(UnreachableError) as caught:
         tuned(replace(request_, options=impatient), tmp_path)
-    assert caught.value.exit_code == 13
+    assert caught.value.step_exit_code == 13
     assert list(cloud.ask("states").values()) == ["PIPELINE_STATE_PENDING"]
 
 

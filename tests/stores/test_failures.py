@@ -16,6 +16,7 @@ DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report"
         (DATA, "DataError", 1, "3 errors in 40 rows"),
         (UsageError("no column x"), "UsageError", 2, "no column x"),
         (LimitError("too dear"), "LimitError", 3, "too dear"),
+        (UnreachableError("no answer"), "UnreachableError", 4, "no answer"),
         (MemoryError("killed"), "", 4, "MemoryError: killed"),
     ],
 )

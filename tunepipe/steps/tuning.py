@@ -72,7 +72,7 @@ def tune(
             result = _tune(tuner, request, model.path)
     except UnreachableError as error:
         traceback.print_exc()
-        raise SystemExit(error.exit_code) from error
+        raise SystemExit(error.step_exit_code) from error
     tuned = result.endpoint or result.model
     if tuned != model.path:
         point_at(model, tuned)

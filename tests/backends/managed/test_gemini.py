@@ -547,7 +547,7 @@ def test_google_out_of_reach_ends_the_step_and_not_the_job(
     impatient = {**request_.options, "patience_seconds": 0.5}
     with pytest.raises(UnreachableError) as caught:
         tuned(replace(request_, options=impatient), tmp_path)
-    assert caught.value.exit_code == 13
+    assert caught.value.step_exit_code == 13
     assert states(cloud) == ["PENDING"]
 
 
