@@ -104,10 +104,10 @@ compile: $(INSTALLED) ## write compiled/; IMAGE=… names an image that has the 
 	$(TUNEPIPE) compile $(if $(IMAGE),--image $(IMAGE))
 
 run: $(INSTALLED) ## tune on Vertex AI: REGION=… PROJECT=… DATASET=gs://… BUCKET=gs://…
-	$(TUNEPIPE) run --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
+	$(TUNEPIPE) run --backend $(BACKEND) --region "$(REGION)" --project "$(PROJECT)" --dataset "$(DATASET)" --bucket "$(BUCKET)" $(ARGS)
 
 schedule: $(INSTALLED) ## retrain at set times: NAME=… CRON="TZ=Asia/Tokyo 0 3 * * 1", and as for run
-	$(TUNEPIPE) schedule apply --name $(NAME) --cron "$(CRON)" --backend $(BACKEND) --region $(REGION) --project $(PROJECT) --dataset $(DATASET) --bucket $(BUCKET) $(ARGS)
+	$(TUNEPIPE) schedule apply --name $(NAME) --cron "$(CRON)" --backend $(BACKEND) --region "$(REGION)" --project "$(PROJECT)" --dataset "$(DATASET)" --bucket "$(BUCKET)" $(ARGS)
 
 docs: $(INSTALLED) ## write the generated parts of docs/
 	$(BIN)/python docs/generate.py
