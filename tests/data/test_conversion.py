@@ -378,7 +378,7 @@ def test_one_json_array_is_read_as_rows(tmp_path, indent):
     with pytest.raises(DataError):
         conversion.convert(path, target, "palm")
     path.write_text('[{"input_text": "q", "output_text": "a", "n": NaN}]')
-    with pytest.raises(DataError, match="holds NaN, which is no JSON value"):
+    with pytest.raises(DataError, match="holds NaN, which is not a JSON value"):
         conversion.convert(path, target, "palm")
 
 

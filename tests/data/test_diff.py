@@ -61,7 +61,7 @@ def test_a_state_is_read_as_it_was_written(rows):
 
 @pytest.mark.parametrize("data", [b"", b"{}", to_bytes(DatasetState([(1, 2)]))[:-1]])
 def test_what_is_no_state(data):
-    with pytest.raises(UsageError, match="no state"):
+    with pytest.raises(UsageError, match="not a state"):
         from_bytes(data)
 
 

@@ -187,7 +187,7 @@ def test_a_tool_of_the_service_stays_within_the_format():
     row = {"contents": [QUESTION, ANSWER], "tools": [{"googleSearch": {}}]}
     assert errors(row, "gemini") == []
     assert convert_row(row, "gemini", "gemini") == (row, ())
-    with pytest.raises(DataError, match="a tool that is no function"):
+    with pytest.raises(DataError, match="a tool that is not a function"):
         convert_row(row, "gemini", "messages")
 
 

@@ -33,7 +33,7 @@ def test_the_host_of_a_location(region, host):
 def test_the_place_of_a_resource():
     assert clients.place_of("projects/p/locations/eu/endpoints/7") == ("p", "eu")
     for name in ("projects/p/locations/eu", "gs://b/x", "/projects/p/locations/eu/x/1", ""):
-        with pytest.raises(UsageError, match="no resource name"):
+        with pytest.raises(UsageError, match="not a resource name"):
             clients.region_of(name)
 
 

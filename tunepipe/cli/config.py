@@ -174,7 +174,7 @@ def _check(names: Collection[str], known: Collection[str], where: str) -> None:
     for key in names:
         if key not in known:
             raise UsageError(
-                f"{key} is no setting",
+                f"{key} is not a setting",
                 where=f"{FILE} [{where}]" if where else FILE,
                 fix=hint(key, known),
             )

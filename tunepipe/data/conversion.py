@@ -332,7 +332,7 @@ def _not_whole(source: Source, rows: int) -> DataError:
 
 def _refuse_constant(word: str) -> None:
     raise DataError(
-        f"the list of rows holds {word}, which is no JSON value",
+        f"the list of rows holds {word}, which is not a JSON value",
         fix="write null or a text in its place",
     )
 

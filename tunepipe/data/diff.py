@@ -81,7 +81,7 @@ def from_bytes(data: bytes) -> DatasetState:
     """Read what `to_bytes` wrote; anything else is a UsageError."""
     body = data.removeprefix(_MAGIC)
     if not data.startswith(_MAGIC) or len(body) % _PAIR.size:
-        raise UsageError("this is no state of a dataset", fix="delete it; the next run writes one")
+        raise UsageError("not a state of a dataset", fix="delete it; the next run writes one")
     return Counter(_PAIR.iter_unpack(body))
 
 

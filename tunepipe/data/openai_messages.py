@@ -236,7 +236,7 @@ def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Sc
             (declared,) = tool.values()
             functions += declared
         else:
-            bound.append("it declares a tool that is no function")
+            bound.append("it declares a tool that is not a function")
     return [_function(function, left_out, bound) for function in functions], sorted(left_out)
 
 

@@ -203,7 +203,7 @@ def shown_name(name: str) -> str:
 
 def refuse_constant(word: str) -> Any:
     """Refuse NaN and Infinity, which the standard library takes for JSON."""
-    raise ValueError(f"{word} is no JSON value")
+    raise ValueError(f"{word} is not a JSON value")
 
 
 strict_json, lenient_json = (

@@ -79,9 +79,7 @@ def place_of(name: str) -> tuple[str, str]:
     """
     match = re.match(r"projects/([^/]+)/locations/([^/]+)/", name)
     if not match:
-        raise UsageError(
-            "this is no resource name", where=name, fix="projects/P/locations/R/KIND/ID"
-        )
+        raise UsageError("not a resource name", where=name, fix="projects/P/locations/R/KIND/ID")
     return match[1], match[2]
 
 

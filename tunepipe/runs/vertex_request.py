@@ -153,7 +153,7 @@ def _check(run: VertexRun) -> None:
     for name in ("project", "region", "bucket"):
         if not getattr(run, name):
             raise UsageError(
-                "is needed to run on Vertex AI",
+                "is required to run on Vertex AI",
                 where=f"--{name}",
                 fix=f"give --{name}, or {name} in tunepipe.toml",
             )
@@ -162,7 +162,7 @@ def _check(run: VertexRun) -> None:
     webhook.check_place(str(run.parameters.get("notify", "")), in_cloud=True)
     if wrong := [email for email in run.emails if not _EMAIL.match(email)]:
         raise UsageError(
-            "this is no e-mail address", where=f"--email {wrong[0]}", fix="write NAME@HOST"
+            "not an e-mail address", where=f"--email {wrong[0]}", fix="write NAME@HOST"
         )
     if run.emails and run.pipeline:
         raise UsageError(
@@ -222,7 +222,7 @@ def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
     """Return what has to be uploaded, where the dataset then is, and its fingerprint."""
     source = str(run.parameters.get("dataset_uri", ""))
     if not source:
-        raise UsageError("is needed", where="--dataset", fix="give a path or a gs:// URI")
+        raise UsageError("is required", where="--dataset", fix="give a path or a gs:// URI")
     fingerprint = identity(source).fingerprint
     if storage.is_gcs(source):
         return {}, source, fingerprint

@@ -488,7 +488,7 @@ def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
 def test_what_no_custom_job_tuned_is_not_asked(tmp_path, model):
     (tmp_path / "result.json").write_text("{}")
     for name in (model, str(tmp_path / "base")):
-        with pytest.raises(UsageError, match="no model that a custom job tuned"):
+        with pytest.raises(UsageError, match="not a model that a custom job tuned"):
             next(prediction.predict(name, []))
 
 

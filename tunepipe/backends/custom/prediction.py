@@ -31,7 +31,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     folder = model.rpartition("/")[0]
     if not storage.is_gcs(model) or not storage.exists(f"{folder}/{RESULT}"):
         raise UsageError(
-            "this is no model that a custom job tuned",
+            "not a model that a custom job tuned",
             where=model,
             fix="gs://BUCKET/tunepipe/custom/KEY/model-1a2b3c4d",
         )
