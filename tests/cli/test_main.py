@@ -222,6 +222,12 @@ def test_json_is_all_there_is(capfd):
     assert json.loads(out)["train_steps"] == 300
 
 
+def test_an_option_without_its_value_names_its_command(capfd):
+    error = json.loads(said(capfd, "plan", "--json", "--rows")[1])["error"]
+    assert (error["where"], error["fix"]) == ("tunepipe plan", "tunepipe plan --help")
+    assert "--rows" in error["found"]
+
+
 def test_people_read_standard_error(capfd):
     _, out, err = said(capfd, *PLAN)
     assert out == ""

@@ -216,7 +216,9 @@ def _invoke(arguments: list[str], configured: dict[str, Any]) -> int:
         raise
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
-        path = context.command_path if context else "tunepipe"
+        # The parser's own errors, such as an option without its value, have no context.
+        begun = [name for name in arguments[:1] if name in command.commands]
+        path = context.command_path if context else " ".join(["tunepipe", *begun])
         found = error.format_message().rstrip(".")
         raise UsageError(found, where=path, fix=f"{path} --help") from None
     except SystemExit as ended:
