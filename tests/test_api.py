@@ -94,6 +94,10 @@ def test_problems_of_a_frame_name_its_rows_and_no_temporary_file():
     with pytest.raises(DataError) as caught:
         tunepipe.split(frame, train="t.jsonl", eval="e.jsonl")
     assert caught.value.where.startswith("DataFrame")
+    with pytest.raises(DataError) as caught:
+        tunepipe.run(frame, backend="local")
+    assert caught.value.where == "DataFrame"
+    assert caught.value.fix == "see them: tunepipe validate DataFrame --model tiny"
 
 
 def test_nested_columns_are_written_as_they_are():

@@ -467,13 +467,15 @@ def _files(
     if not hasattr(dataset, "columns"):
         yield [os.fspath(path) for path in dataset], False
         return
+    from tunepipe.cli.inputs import name_originals
+
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / f"{_FRAME}.jsonl")
         _write_frame(dataset, path, nullable)
         try:
             yield [path], True
         except TunepipeError as error:
-            error.where = error.where.replace(path, _FRAME)
+            name_originals(error, {path: _FRAME})
             raise
 
 
