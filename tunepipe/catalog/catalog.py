@@ -37,8 +37,8 @@ from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 
 _ForModels = TypeVar("_ForModels", ServiceLimits, MediaLimits)
-# How the names of the services' models look.
-_FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*")
+# How the names of the services' models look; what follows the @ of a hub id is left out.
+_FAMILIES = ("gemini-*", "*-bison*", "*-unicorn*", "*@*")
 # What Rules takes over from a service.
 _LIMITS = (
     *("input_tokens", "output_tokens", "example_tokens"),
@@ -98,11 +98,10 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if name in ("", *models) or name.startswith("projects/") or os.path.isdir(name):
             return
         small = name.lower()
+        stem = small.partition("@")[0]
+        if "/" in stem and stem not in {each.partition("@")[0] for each in models}:
+            small = stem  # a hub id with its revision
         is_service_model = any(fnmatchcase(small, pattern) for pattern in _FAMILIES)
-        # What follows the @ of a hub id is its revision.
-        stem, at, _ = small.partition("@")
-        is_hub_id = "/" in stem and stem not in {each.partition("@")[0] for each in models}
-        is_service_model |= bool(at) and not is_hub_id
         typo = "/" not in name and difflib.get_close_matches(small, models, cutoff=0.7)
         if is_service_model or typo:
             raise self._unknown_model(name)

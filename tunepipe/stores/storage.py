@@ -85,8 +85,7 @@ def open_file(uri: str) -> BinaryIO:
 
 def write_file(local: str, uri: str) -> Stat:
     """Copy a local file to a path or an object, and replace what is there."""
-    with _explained(local):
-        Path(local).open("rb").close()  # a missing file is not the store's fault
+    open_file(local).close()  # a missing file is not the store's fault
     if is_object(uri):
         return _store(uri).write(parse(uri), Path(local), must_be_new=False)
     return write_bytes(Path(local).read_bytes(), uri)
