@@ -411,6 +411,10 @@ def test_a_notebook_writes_its_frame(tmp_path):
     assert report.refused[0]["reason"] == (
         "cannot be carried over: the field 'n' holds no text (float)"
     )
+    frame = pandas.DataFrame({"input_text": ["q", "r"], "output_text": ["a", None], "tag": [1, 2]})
+    report = conversion.convert(frame, target, "messages")
+    assert (report.written, report.left_out) == (1, {"tag": 1})
+    assert "output_text is missing" in report.refused[0]["reason"]
     with pytest.raises(UsageError, match="no column 'z'"):
         conversion.convert(rows, target, "palm", input_column="z", output_column="a")
     with pytest.raises(TypeError, match="delimitr"):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data import formats
@@ -24,6 +24,9 @@ from tunepipe.data.source import SNIFFED_LINES, Path, Source
 from tunepipe.data.tables import TableOptions, columns_of, flattened, read_table, table_kind
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import refuse_same, replacing
+
+if TYPE_CHECKING:
+    import pandas
 
 REFUSED_LISTED = 100_000
 # Texts that tools write into empty cells; they are kept as texts, and counted.
@@ -70,7 +73,7 @@ class ConversionReport:
 
 
 def convert(
-    source: Path | Iterable[Mapping[str, Any]],
+    source: Path | Iterable[Mapping[str, Any]] | pandas.DataFrame,
     target: Path,
     to: str,
     *,
@@ -85,7 +88,7 @@ def convert(
     Args:
         source: JSONL, JSON (an array of rows, or rows over several lines), separated values, an
             Excel workbook or Parquet, by its contents. JSONL and tables are read row by row. Or
-            the rows themselves; `frame.to_dict("records")` gives those of a DataFrame.
+            the rows themselves, as mappings or a DataFrame, whose empty cells are null.
         target: The JSONL file to write.
         to: One of formats.FORMATS; for preference, Gemini's shape. Rows that have it stay.
         format: The format of the rows, or "auto". Rows of a known shape (see shapes.py) are read
@@ -114,6 +117,9 @@ def convert(
         refuse_same([target], [source])
         items = _items(Source(source), options, notes)
     else:
+        if hasattr(source, "columns"):
+            frame: Any = source
+            source = frame.astype(object).where(frame.notna(), None).to_dict("records")
         items = iter(enumerate(source, 1))
     if any("." in name for name in (input_column, output_column, system_column)):
         items = ((n, flattened(row) if isinstance(row, Mapping) else row) for n, row in items)
