@@ -44,6 +44,12 @@ def test_no_machine_holds_three():
     assert caught.value.fix == "NVIDIA_L4 with :1, :2, :4, :8"
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "x"])
+def test_a_number_of_accelerators_that_cannot_be_is_wrong_usage(number):
+    with pytest.raises(UsageError, match=f"no machine holds {number} x NVIDIA_L4"):
+        find_machine(f"L4:{number}", CATALOG)
+
+
 def test_what_a_machine_costs_and_the_quota_it_takes():
     machine = find_machine("L4:2", CATALOG)
     assert machine.usd_per_hour("us-central1") == 2 * L4.usd_per_hour["us-central1"]

@@ -60,7 +60,8 @@ def find_machine(text: str, catalog: Catalog) -> Machine:
     row = rows[close[0]]
     machine = row.machines.get(number or "1")
     if not machine:
-        raise LimitError(
+        kind = LimitError if number.strip("0").isdecimal() else UsageError
+        raise kind(
             f"no machine holds {number or 1} x {close[0]}",
             where="accelerator",
             fix=f"{close[0]} with {', '.join(f':{count}' for count in row.machines)}",
