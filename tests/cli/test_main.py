@@ -111,6 +111,8 @@ def test_an_error_is_one_json_object_too(capfd, arguments):
         ),
         (("plan", "rows.jsonl", "--backend", "none"), "--backend"),
         (("run", "--dataset", "rows.jsonl", "--backend", "none"), "--backend"),
+        (("run", "--dataset", "rows.jsonl", "--base-model", "none"), "--model"),
+        (("doctor", "--model", "none"), "--model"),
         (("doctor", "--dataset", "rows.jsonl", "--backend", "none"), "--backend"),
         (
             (

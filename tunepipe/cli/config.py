@@ -80,10 +80,11 @@ def all_params(command: Any) -> Iterator[Any]:
 
 
 def flag_names(command: Any) -> set[str]:
-    """Return the names of a command's options that are the name of no argument."""
+    """Return the flags of a command's options as names: without those that an argument has."""
     params = list(all_params(command))
     arguments = {param.name for param in params if param.param_type_name == "argument"}
-    return {param.name for param in params} - arguments
+    flags = (flag for param in params for flag in param.opts if flag.startswith("--"))
+    return {flag[2:].replace("-", "_") for flag in flags} - arguments
 
 
 def option_names(command: Any) -> set[str]:
