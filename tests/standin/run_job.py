@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from tunepipe.files import write_json
 from tunepipe.runs.pipeline_spec import tasks
 
 from .warm import warm_steps
@@ -48,7 +49,7 @@ def main(folder: Path) -> None:
     except Exception as failure:
         error = str(failure)
     outcome = {"outputs": {k: v for k, v in outputs.items() if _plain(v)}, "error": error}
-    (folder / "outcome.json").write_text(json.dumps(outcome))
+    write_json(outcome, folder / "outcome.json")  # whole, as it is looked for meanwhile
 
 
 def _prepared(job: dict[str, Any]) -> dict[str, Any]:
