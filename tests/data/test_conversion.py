@@ -14,6 +14,7 @@ from tunepipe.data import conversion, formats
 from tunepipe.data.conversations import convert_row
 from tunepipe.data.turns import is_blank, just_text
 from tunepipe.errors import DataError, UsageError
+from tunepipe.validation.validate import validate
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
     lambda text: not is_blank(text)
@@ -377,9 +378,39 @@ def test_one_json_array_is_read_as_rows(tmp_path, indent):
     path.write_text("[1]\n[2]\n")
     with pytest.raises(DataError):
         conversion.convert(path, target, "palm")
-    path.write_text('[{"input_text": "q", "output_text": "a", "n": NaN}]')
-    with pytest.raises(DataError, match="holds NaN, which is not a JSON value"):
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [("NaN", "NaN is not a JSON value"), ("-Infinity", "-Infinity is no JSON value"),
+     ("1e999", "a number is too large"), ("9" * 5000, "a number has too many digits")],
+)  # fmt: skip
+def test_a_number_that_no_service_reads_is_named_in_every_kind_of_file(tmp_path, number, reason):
+    path, target = tmp_path / "rows.json", tmp_path / "out.jsonl"
+    row = f'{{"input_text": "q", "output_text": "a", "n": {number}}}'
+    path.write_text(f"[{row}]")
+    with pytest.raises(DataError, match=f"row 1: {reason}"):
         conversion.convert(path, target, "palm")
+    path.write_text(row + "\n")
+    (problem, *_) = validate([path]).problems
+    assert (problem.code, problem.message) == ("not-json", reason)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("in.csv", "prompt,completion\nq\0,b\nq,a\n", "a text holds the character NUL"),
+        ("in.json", '[{"prompt": "q\\u0000", "completion": "b"},{"prompt": "q","completion": "a"}]',
+         "a text holds the character NUL"),
+        ("in.json", '[{"prompt": "p", "prompt": "q", "completion": "b"},\n'
+         '{"prompt": "q", "completion": "a"}]', "the key prompt occurs twice in an object"),
+    ],
+)  # fmt: skip
+def test_a_row_of_any_file_is_refused_as_its_line_would_be(tmp_path, name, content, reason):
+    (tmp_path / name).write_text(content)
+    report = conversion.convert(tmp_path / name, tmp_path / "out", "palm")
+    assert [row["reason"] for row in report.refused] == [reason]
+    assert (tmp_path / "out").read_text() == '{"input_text":"q","output_text":"a"}\n'
 
 
 def test_a_row_that_utf8_cannot_hold_is_refused_like_any_other(tmp_path):

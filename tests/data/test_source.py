@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.formats import FORMATS
-from tunepipe.data.rows import blocks, decode, numbered_lines, shown_name
+from tunepipe.data.rows import blocks, decode, numbered_lines
 from tunepipe.data.source import Source, Span, expanded, format_of, inspect_head, open_local
+from tunepipe.data.turns import shown_name
 from tunepipe.errors import DataError, UsageError
 from tunepipe.validation.row_checks import diagnose
 from tunepipe.validation.validate import validate

@@ -85,8 +85,25 @@ def published():
                 yield format, row
 
 
-# Found by rows of another generator: these crashed validation.
+def called(arguments, answer):
+    """Return a row of messages that calls a function, and gets its answer."""
+    function = {"name": "f", "arguments": arguments}
+    return {"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [{"id": "c", "function": function}]},
+        {"role": "tool", "tool_call_id": "c", "content": answer},
+        {"role": "assistant", "content": "a"},
+    ]}  # fmt: skip
+
+
+# Found by rows of another generator, and in the field: these crashed validation, or were judged
+# by one verb unlike by another.
 ODD_ROWS = [
+    *(("messages", called(*texts)) for texts in (
+        ('{"x": "\\u0000"}', "ok"), ('{"x": 1, "x": 2}', "ok"), ("{}", '{"x": "\\u0000"}'),
+        ("{}", '{"x": 1, "x": 2}'),
+        *(("{}", '{"x": ' + "[" * depth + "]" * depth + "}") for depth in (88, 93, 99)),
+    )),
     ("messages", {"messages": [
         {"role": "user", "content": "q"},
         {"role": "assistant",

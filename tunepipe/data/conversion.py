@@ -22,6 +22,7 @@ from tunepipe.data.rows import decode, numbered_lines, overlong_message
 from tunepipe.data.shapes import Shape, detect_shape, pair_shape
 from tunepipe.data.source import SNIFFED_LINES, Path, Source
 from tunepipe.data.tables import TableOptions, columns_of, flattened, read_table, table_kind
+from tunepipe.data.turns import DuplicateKeyError, check_text, strict_json
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import refuse_same, replacing
 
@@ -205,6 +206,7 @@ def _write(
                     raise item
                 fresh, more = _converted(item, report.format, report.to, shape)
                 encoded = msgspec.json.encode(fresh)
+                check_text(encoded)
             except (TunepipeError, UnicodeEncodeError) as error:
                 if len(report.refused) < REFUSED_LISTED:
                     reason = getattr(error, "found", "a text holds half of a surrogate pair")
@@ -282,7 +284,6 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
     Raises:
         DataError: It is neither, or holds a number that JSON lacks, or a row is too long.
     """
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     decode = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)().decode
     number = at = 0
     text, ended, wanted_characters = "", False, 1
@@ -302,11 +303,12 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
             first, last = first or solid[:1], solid[-1:] or last
             while (at := _JSON_BETWEEN.match(text, at).end()) < len(text):  # type: ignore[union-attr]
                 try:
-                    value, end = decoder.raw_decode(text, at)
-                except DataError as error:
-                    error.where = source.path
-                    raise
+                    value, end = _row_at(text, at)
                 except (ValueError, RecursionError) as error:
+                    if not isinstance(error, (json.JSONDecodeError, RecursionError)):
+                        what = f"row {number + 1}: {error}"
+                        fix = "write null, a number or a text in its place"
+                        raise DataError(what, where=source.path, fix=fix) from error
                     if (
                         ended
                         or len(text) - at > LINE_BYTES_MAX
@@ -315,16 +317,23 @@ def _read_json(source: Source, encoding: str) -> Iterator[Item]:
                         raise _not_whole(source, number) from error
                     break
                 at, number = end, number + 1
-                is_row = isinstance(value, dict)
-                yield (
-                    number,
-                    value if is_row else DataError("the row is not an object", fix="write {...}"),
-                )
+                if not isinstance(value, (dict, DataError)):
+                    value = DataError("the row is not an object", fix="write {...}")
+                yield number, value
             if ended and at >= len(text):
                 if first == "[" and last != "]":
                     raise _not_whole(source, number)
                 return
             wanted_characters = min(2 * (len(text) - at), LINE_BYTES_MAX) + 1
+
+
+def _row_at(text: str, at: int) -> tuple[Any, int]:
+    """Decode the value at a place; return it, or why it is no row, and where it ends."""
+    try:
+        return strict_json.raw_decode(text, at)
+    except DuplicateKeyError as error:
+        reason = DataError(str(error), fix="keep one of the two values")
+        return reason, json.JSONDecoder().raw_decode(text, at)[1]
 
 
 def _not_whole(source: Source, rows: int) -> DataError:
@@ -333,13 +342,6 @@ def _not_whole(source: Source, rows: int) -> DataError:
         f" {LINE_BYTES_MAX >> 20} MiB",
         where=source.path,
         fix="write an array of objects",
-    )
-
-
-def _refuse_constant(word: str) -> None:
-    raise DataError(
-        f"the list of rows holds {word}, which is not a JSON value",
-        fix="write null or a text in its place",
     )
 
 

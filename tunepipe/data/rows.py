@@ -6,29 +6,22 @@ decompressed and a byte-order mark is dropped; a field that is null counts as ab
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import accumulate
 from operator import attrgetter
 from typing import Any
 
-from tunepipe.catalog.limits import DEPTH_MAX, LINE_BYTES_MAX
+from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.conversations import Example, example, without_nulls
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import check_format
 from tunepipe.data.source import Opener, Path, Source, format_of, open_local
+from tunepipe.data.turns import check_json
 from tunepipe.errors import DataError, TunepipeError
 
 BLOCK = 1 << 20
-DEEP = f"objects and lists are nested more than {DEPTH_MAX} levels deep"
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 PAIRS = {"palm": ("input_text", "output_text"), "prompt-completion": ("prompt", "completion")}
 
 
@@ -169,57 +162,8 @@ def decode(raw: bytes) -> dict[str, Any]:
         fields = None
     if not isinstance(fields, dict):
         raise _not_an_object(text)
-    # A key that is repeated is lost, and its quotes with it; an escaped quote is counted too.
-    if text.count(b'"') != msgspec.json.encode(fields).count(b'"'):
-        try:
-            strict_json(text.decode())
-        except DuplicateKeyError as error:
-            raise DataError(str(error), fix="keep one of the two values") from error
-    if b"\\u0000" in text and _NUL.search(text):
-        raise DataError("a text holds the character NUL", fix="remove the character")
-    if nesting(text) > DEPTH_MAX:
-        raise DataError(DEEP, fix="flatten the row")
+    check_json(text, fields)
     return fields
-
-
-class DuplicateKeyError(ValueError):
-    """An object that has a key twice."""
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        name = shown_name(next(name for name in names if names.count(name) > 1))
-        what = f"the key {name}" if name else "a key"
-        raise DuplicateKeyError(f"{what} occurs twice in an object")
-    return result
-
-
-def shown_name(name: str) -> str:
-    """Return a key for a message if it reads like a field's name, else ""."""
-    return name if name.isidentifier() and name.isascii() and len(name) <= 40 else ""
-
-
-def refuse_constant(word: str) -> Any:
-    """Refuse NaN and Infinity, which the standard library takes for JSON."""
-    raise ValueError(f"{word} is not a JSON value")
-
-
-strict_json, lenient_json = (
-    json.JSONDecoder(
-        strict=strict, object_pairs_hook=_without_repeats, parse_constant=refuse_constant
-    ).decode
-    for strict in (True, False)
-)
-
-
-def nesting(line: bytes) -> int:
-    """Return how deep objects and lists of a line are nested; 0 if that is surely no problem."""
-    if line.count(b"{") + line.count(b"[") <= DEPTH_MAX:
-        return 0
-    brackets = _TEXTS.sub(b"", line).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _overlong(line_bytes: int, path: Path, line: int) -> DataError:

@@ -1,12 +1,16 @@
-"""A turn of a conversation, whatever the format of its row."""
+"""A turn of a conversation, whatever its row's format, and the JSON of rows and of their texts."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
+from tunepipe.catalog.limits import DEPTH_MAX
 from tunepipe.data.formats import canonical
 from tunepipe.errors import DataError
 
@@ -36,6 +40,14 @@ _SEEN = re.compile("[^\\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u20
 # The parts that hold a file, by address or written out; no address is longer.
 _FILES = frozenset(("inlineData", "image_url", "input_audio", "file"))
 _ADDRESS_CHARACTERS = 2048
+
+DEEP = f"objects and lists are nested more than {DEPTH_MAX} levels deep"
+# Levels of a row, at most, around an object that one of its texts holds.
+_LEVELS_AROUND = 10
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 @dataclass(slots=True)
@@ -104,14 +116,99 @@ def response_of(said: str) -> dict[str, Any]:
 
 
 def object_in(said: str) -> dict[str, Any] | None:
-    """Return the JSON object that a text holds; None for any other text, NaN in it too."""
+    """Return the JSON object that a text holds; None for any other text, and for what no row takes.
+
+    No row takes NaN, a key that occurs twice, NUL, or more than DEPTH_MAX levels with its own.
+    """
     import msgspec
 
     try:
         value = msgspec.json.decode(said)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            check_json(said.encode(), value, DEPTH_MAX - _LEVELS_AROUND)
+            return value
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, DataError):
+        pass
+    return None
+
+
+def check_json(text: bytes, value: Any, depth_max: int = DEPTH_MAX) -> None:
+    """Refuse JSON, as written and as decoded, that validation does not take; see `check_text`."""
+    import msgspec
+
+    # A key that is repeated is lost, and its quotes with it; an escaped quote is counted too.
+    if text.count(b'"') != msgspec.json.encode(value).count(b'"'):
+        try:
+            strict_json.decode(text.decode())
+        except DuplicateKeyError as error:
+            raise DataError(str(error), fix="keep one of the two values") from error
+    check_text(text, depth_max)
+
+
+def check_text(text: bytes, depth_max: int = DEPTH_MAX) -> None:
+    """Refuse JSON that holds NUL, or is nested too deep."""
+    if b"\\u0000" in text and _NUL.search(text):
+        raise DataError("a text holds the character NUL", fix="remove the character")
+    if nesting(text) > depth_max:
+        raise DataError(DEEP, fix="flatten the row")
+
+
+def nesting(line: bytes) -> int:
+    """Return how deep objects and lists of a line are nested; 0 if that is surely no problem."""
+    if line.count(b"{") + line.count(b"[") <= DEPTH_MAX - _LEVELS_AROUND:
+        return 0
+    brackets = _TEXTS.sub(b"", line).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
+
+
+class DuplicateKeyError(ValueError):
+    """An object that has a key twice."""
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = shown_name(next(name for name in names if names.count(name) > 1))
+        what = f"the key {name}" if name else "a key"
+        raise DuplicateKeyError(f"{what} occurs twice in an object")
+    return result
+
+
+def shown_name(name: str) -> str:
+    """Return a key for a message if it reads like a field's name, else ""."""
+    return name if name.isidentifier() and name.isascii() and len(name) <= 40 else ""
+
+
+def refuse_constant(word: str) -> Any:
+    """Refuse NaN and Infinity, which the standard library takes for JSON."""
+    raise ValueError(f"{word} is not a JSON value")
+
+
+def _fraction(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise ValueError("a number has too many digits") from None
+
+
+strict_json, lenient_json = (
+    json.JSONDecoder(
+        strict=strict,
+        object_pairs_hook=_without_repeats,
+        parse_constant=refuse_constant,
+        parse_float=_fraction,
+        parse_int=_whole,
+    )
+    for strict in (True, False)
+)
 
 
 def response_text(response: Mapping[str, Any]) -> str:

@@ -17,15 +17,7 @@ from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.parts import RowFile, files_of
 from tunepipe.data.row_types import name_type
-from tunepipe.data.rows import (
-    DEEP,
-    DuplicateKeyError,
-    lenient_json,
-    nesting,
-    overlong_message,
-    refuse_constant,
-    strict_json,
-)
+from tunepipe.data.rows import overlong_message
 from tunepipe.data.shapes import detect_shape
 from tunepipe.data.text_pairs import (
     TURN_MARK,
@@ -34,7 +26,15 @@ from tunepipe.data.text_pairs import (
     repeated_characters,
     texts_of,
 )
-from tunepipe.data.turns import RowError
+from tunepipe.data.turns import (
+    DEEP,
+    DuplicateKeyError,
+    RowError,
+    lenient_json,
+    nesting,
+    refuse_constant,
+    strict_json,
+)
 from tunepipe.validation.content_checks import content_problems
 from tunepipe.validation.problems import BLANK_LINE, Problem
 from tunepipe.validation.schema_checks import shape_problems
@@ -114,7 +114,7 @@ def _decoded(line: bytes) -> tuple[Mapping[str, Any] | None, list[Problem]]:
         return None, [Problem("not-utf8", message, fix=fix)]
     found: list[Problem] = []
     try:
-        row = strict_json(text)
+        row = strict_json.decode(text)
     except DuplicateKeyError as error:
         found.append(Problem("duplicate-key", str(error)))
         try:
@@ -133,7 +133,7 @@ def _repaired(
 ) -> tuple[Mapping[str, Any] | None, list[Problem]]:
     """Find why a line is not JSON; with only raw controls wrong, the row is still checked."""
     try:
-        row = lenient_json(text)
+        row = lenient_json.decode(text)
     except (ValueError, RecursionError):
         return None, [_not_json(text, error)]
     raw = sorted({character for character in text if character < " "} - {"\r"})

@@ -15,8 +15,7 @@ from tunepipe.data.row_types import (
     type_problems,
     wrong_type,
 )
-from tunepipe.data.rows import shown_name
-from tunepipe.data.turns import PART_KINDS, is_blank, numbered
+from tunepipe.data.turns import PART_KINDS, is_blank, numbered, shown_name
 from tunepipe.validation.problems import Problem
 
 Problems = Iterator[Problem]
