@@ -38,6 +38,8 @@ def test_the_values_of_an_enum_are_googles(kind):
     [
         ({"type": "OBJECT", "properties": {"a": {"type": "string"}}}, "Schema", []),
         ({"type": "OBJECT", "properties": {"a": {"type": "str"}}}, "Schema",
+         [("wrong-type", "x.properties.a.type")]),
+        ({"type": "OBJECT", "properties": {"é": {"type": "str"}}}, "Schema",
          [("wrong-type", "x.properties.type")]),
         ({"type": ["STRING", "NULL"]}, "Schema", [("wrong-type", "x.type")]),
         ({"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["f"]}}, "ToolConfig",
@@ -57,12 +59,20 @@ def test_a_value_outside_its_enum_is_an_error(value, kind, found):
     [
         ({"nam": "f"}, "FunctionCall",
          [("missing-field", "x.name", "the field name is missing", "", ()),
-          ("extra-field", "x", "the format does not have this field", "nam", ("name",))]),
+          ("extra-field", "x", "the format has no field nam", "nam", ("name",))]),
         ({"nam": [], "other": {}}, "FunctionCall",
          [("missing-field", "x.name", "the field name is missing", "", ())]),
         ({"file_uri": "gs://b/c", "mimeType": " ", "size": 3}, "FileData",
          [("empty-text", "x.mimeType", "the text is only of spaces", "", ()),
-          ("extra-field", "x", "the format does not have this field", "size", ("displayName",))]),
+          ("extra-field", "x", "the format has no field size", "size", ("displayName",))]),
+        ({"name": "f", "id": "1", "é": 1}, "FunctionCall",
+         [("extra-field", "x", "the format does not have a field of this name", "é", ("args",))]),
+        ({"file_uri": "gs://b/c", "fileUri": "gs://b/d", "mimeType": "image/png"}, "FileData",
+         [("duplicate-key", "x.fileUri", "the field fileUri occurs in camel case and in snake case",
+           "", ())]),
+        ({"file_uri": "gs://b/c", "file__uri": "gs://b/d", "mimeType": "image/png"}, "FileData",
+         [("duplicate-key", "x.fileUri", "the field fileUri occurs in camel case and in snake case",
+           "", ())]),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_told_with_those_it_may_be_meant_for(value, kind, found):

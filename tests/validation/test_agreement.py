@@ -112,12 +112,17 @@ ODD_ROWS = [
          "content": [{"type": "file", "file": {"file_id": "x"}}]},
         {"role": "assistant", "content": "a"},
     ]}),
-    ("gemini", {
+    *(("gemini", {
         "contents": [
             {"role": "user", "parts": [{"text": "q"}]}, {"role": "model", "parts": [{"text": "a"}]}
         ],
-        "tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": "x"}]}],
-    }),
+        **more,
+    }) for more in (
+        {"tools": [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": "x"}]}]},
+        {"tools": [{"functionDeclarations": [], "function_declarations": [{"name": "f"}]}]},
+        {"systemInstruction": {"parts": [{"text": "s"}]},
+         "system_instruction": {"parts": [{"text": "t"}]}},
+    )),
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tunepipe.catalog.tables import load
-from tunepipe.data.turns import BASE64, is_blank, object_in
+from tunepipe.data.turns import BASE64, is_blank, object_in, shown_name
 
 SCALARS: dict[str, tuple[Any, str]] = {
     "string": (str, "a text"),
@@ -19,10 +19,11 @@ SCALARS: dict[str, tuple[Any, str]] = {
     "json": (str, "a text"),
 }
 _NAMES = {dict: "an object", list: "a list", str: "a text", bool: "a truth value"}
+_NO_FIELD = "does not have a field of this name"
 
 
 class TypeProblem(NamedTuple):
-    """A value that does not fit its type: wrong-type, missing-field, empty-text or extra-field.
+    """A value that does not fit its type, with the code that validation gives it.
 
     Of an unknown field, `field` is the path of the object that holds it, and `known` are the names
     that its `name` may be a misspelling of.
@@ -77,8 +78,8 @@ def _check(value: Any, kind: str, path: str, problems: list[TypeProblem]) -> Non
         if not isinstance(value, dict):
             problems.append(wrong_type(value, "an object", path))
             return
-        for item in value.values():
-            _check(item, kind[:-2], path, problems)
+        for name, item in value.items():
+            _check(item, kind[:-2], ".".join(filter(None, (path, shown_name(name)))), problems)
     elif names := _table()["enums"].get(kind):
         if not isinstance(value, str):
             problems.append(wrong_type(value, "a text", path))
@@ -115,13 +116,18 @@ def _check_fields(value: Any, kind: str, path: str, problems: list[TypeProblem])
     for name in missing:
         message = f"the field {name} is missing"
         problems.append(TypeProblem("missing-field", before + name, message))
+    spelt = list(names.values())
+    for known in sorted({known for known in spelt if known in fields and spelt.count(known) > 1}):
+        message = f"the field {known} occurs in camel case and in snake case"
+        problems.append(TypeProblem("duplicate-key", before + known, message))
     for name, known in names.items():
         item, own = value[name], fields.get(known)
         if own == "any":
             continue
         if own is None:
             if item not in (None, [], {}):
-                message = "the format does not have this field"
+                shown = shown_name(name)
+                message = "the format " + (f"has no field {shown}" if shown else _NO_FIELD)
                 unused = tuple(missing or fields.keys() - names.values())
                 problems.append(TypeProblem("extra-field", path, message, name, unused))
         elif own != "string" or not isinstance(item, str):

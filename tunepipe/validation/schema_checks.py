@@ -104,8 +104,9 @@ def _of_type(problem: TypeProblem) -> Problem:
     if not close and _SYNONYMS.get(shown) in known:
         close = [_SYNONYMS[shown]]
     fix = f"rename {name} to {close[0]}" if close else ""
-    message = f"the format has no field {shown}" if shown else problem.message
-    return Problem("extra-field", message, ".".join(filter(None, (problem.field, shown))), fix)
+    return Problem(
+        "extra-field", problem.message, ".".join(filter(None, (problem.field, shown))), fix
+    )
 
 
 def _turns(
