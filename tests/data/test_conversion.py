@@ -245,6 +245,69 @@ def test_the_same_format_loses_only_what_its_service_does_not_know(format, row):
     assert convert_row(more, format, format) == (row, ("customer", "day"))
 
 
+THOUGHT = {"role": "model", "parts": [{"text": "t", "thought": True}, *SAID["parts"]]}
+BOTH = {"role": "user", "parts": [{"text": "q"}, {"text": "q"}]}
+BORDER = "the border between turns of one role"
+SEARCH = {"tools": [{"googleSearch": {}}], "toolConfig": {}, "labels": {"a": "b"}}
+SYSTEM = {"system_instruction": {"parts": [{"text": "s"}]}}
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "changed", "left_out"),
+    [
+        ("gemini", {"contents": [ASKED, ASKED, SAID], **SEARCH, **SYSTEM},
+         {"contents": [BOTH, SAID]}, (BORDER,)),
+        ("gemini", {"contents": [ASKED, ASKED, THOUGHT]}, {"contents": [BOTH, SAID]},
+         (BORDER, "thoughts")),
+        ("gemini", {"contents": [ASKED, {**SAID, "role": "assistant"}], **SEARCH},
+         {"contents": [ASKED, SAID]}, ()),
+        ("gemini", {"contents": [{"role": "system", "parts": [{"text": "s"}]}, ASKED, SAID]},
+         {"contents": [ASKED, SAID],
+          "systemInstruction": {"role": "system", "parts": [{"text": "s"}]}}, ()),
+        ("messages", {"messages": [USER, {"role": "bot", "content": "a"}], "labels": {}},
+         {"messages": [USER, ANSWER]}, ()),
+        ("preference", {"contents": [ASKED, ASKED], "completions": [
+            {"score": 1, "completion": THOUGHT}, {"score": 0, "completion": SAID}]},
+         {"contents": [BOTH]}, (BORDER, "thoughts")),
+    ],
+)  # fmt: skip
+def test_turns_that_the_service_refuses_are_written_anew_and_nothing_else(
+    format, row, changed, left_out
+):
+    assert convert_row(row, format, format) == (row | changed, left_out)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [({"weight": 0}, "a message has the weight 0"), ({"name": "Ann"}, "a message has name")],
+)
+def test_turns_that_cannot_be_written_anew_are_refused(answer, reason):
+    row = {"messages": [USER, USER, ANSWER | answer, USER, ANSWER]}
+    with pytest.raises(DataError, match=reason):
+        convert_row(row, "messages", "messages")
+
+
+def test_what_a_part_of_geminis_holds_is_never_lost_unsaid():
+    file = {"mimeType": "image/png", "fileUri": "gs://b/a.png", "displayName": "cat"}
+    row = {"contents": [{"role": "user", "parts": [{"text": "q"}, {"fileData": file}]}, SAID]}
+    assert convert_row(row, "gemini", "messages")[1] == ("displayName",)
+    assert convert_row(row, "gemini", "gemini") == (row, ())
+    responded = {"name": "f", "response": {}, "will_continue": True, "parts": []}
+    call = {"role": "model", "parts": [{"functionCall": {"name": "f"}}]}
+    row = {
+        "contents": [
+            ASKED,
+            call,
+            {"role": "user", "parts": [{"functionResponse": responded}]},
+            SAID,
+        ]
+    }
+    with pytest.raises(DataError, match="a function's response has willContinue"):
+        convert_row(row, "gemini", "messages")
+    del responded["will_continue"]
+    assert len(convert_row(row, "gemini", "messages")[0]["messages"]) == 4
+
+
 def test_roles_of_the_wild_are_read():
     row = {
         "messages": [

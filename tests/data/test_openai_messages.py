@@ -50,6 +50,12 @@ def numbered(messages):
          [{"inlineData": {"mimeType": "image/png", "data": "AAAA"}}], []),
         (A | {"content": [picture("data:image/png;x,AA")]},
          [in_file("image/png", "data:image/png;x,AA")], ["a picture is not written in base64"]),
+        (A | {"content": [{"type": "text", "text": "q", "cache_control": {"type": "ephemeral"}}]},
+         [{"text": "q"}], ["a part has cache_control"]),
+        (A | {"content": [{"type": "text", "text": "q", "annotations": [], "id": ""}]},
+         [{"text": "q"}], []),
+        (A | {"content": [{**picture("gs://b/a.png"), "cache": 1}]},
+         [in_file("image/png", "gs://b/a.png")], ["a part has cache"]),
         (A | {"content": [{"type": "text", "text": "q"}, FILE]},
          [{"text": "q"}, {"other": FILE}],
          ["a turn has a part that is neither text nor a plain picture"]),
@@ -92,6 +98,17 @@ def test_answers_of_tools_that_follow_each_other_are_one_turn():
         ([A | {"weight": True}], "a message has a weight that is neither 0 nor 1", ""),
         ([A | {"content": []}], "a message has a list of no parts", ""),
         ([Q, {"role": "assistant"}], "a message says nothing", "m[1]"),
+        ([Q | {"content": [{"type": "input_text", "text": "q"}]}],
+         "the part has no field of its type", "m[0].content[0]"),
+        ([Q | {"content": [{"text": "q"}]}], "the part has no field of its type",
+         "m[0].content[0]"),
+        *(([Q | {"content": [{"type": "text", "text": "q"}, picture(url)]}], reason,
+           "m[0].content[1].image_url.url") for url, reason in (
+            ("data:image/png;base64,AA AA", "the data are not base64"),
+            ("data:image/png;base64,", "the data are not base64"),
+            ("", "the text is empty"), (3, "expected a text, got a number"))),
+        ([Q | {"content": [picture("gs://b/a.png", size=3)]}], "the format has no field size",
+         "m[0].content[0].image_url"),
         ([CALLING | {"tool_calls": [CALL, CALL]}], "two calls of the turn have the same id",
          "m[0]"),
         ([CALLING, RESULT | {"tool_calls": [CALL]}], "the answer of a tool calls a function",
@@ -139,6 +156,7 @@ def test_what_messages_have_no_place_for_says_why(turn, reason):
     [
         ("data:image/webp;base64,AA", "image/webp"),
         ("https://x/a.jpg?size=2.gif", "image/jpeg"),
+        ("https://x/a.jpg#b.gif", "image/jpeg"),
         ("gs://b/a", ""),
     ],
 )
@@ -158,6 +176,9 @@ def test_the_type_of_a_picture(url, mime_type):
         ({"name": "f", "parameters": {"type": "string", "minLength": {}, "strict": 1}},
          {"name": "f", "parametersJsonSchema": {"type": "string", "minLength": {}, "strict": 1}},
          [], []),
+        ({"name": "f", "parameters": {"type": "STRING"}, "parametersJsonSchema": {"oneOf": []}},
+         {"name": "f", "parameters": {"type": "STRING"}}, [],
+         ["a function declares its parameters twice"]),
         ({"name": "f", "parameters_json_schema": {"oneOf": []}},
          {"name": "f", "parametersJsonSchema": {"oneOf": []}}, [], []),
     ],
@@ -166,3 +187,9 @@ def test_a_declaration_in_geminis_shape(function, expected, left_out, bound):
     reasons: list[str] = []
     assert read_declarations({"functions": [function]}, reasons) == ([expected], left_out)
     assert reasons == bound
+
+
+def test_a_tool_whose_fields_are_all_unset_declares_nothing():
+    reasons: list[str] = []
+    assert read_declarations({"tools": [{}, {"functionDeclarations": []}]}, reasons) == ([], [])
+    assert reasons == []

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
+from tunepipe.catalog.tables import load
 from tunepipe.data import openai_messages
 from tunepipe.data.formats import canonical, check_format, detect_format
 from tunepipe.data.row_types import camel, fields_of, row_problems, row_type
@@ -37,6 +38,8 @@ _FREE_FORM = frozenset(
     ("args", "response", "parameters", "parametersJsonSchema", "parameters_json_schema")
 )
 _BINDING = {"toolConfig", "tool_config", "tool_choice", "function_call", "response_format"}
+# Of a function's response, what each format has a place for.
+_ANSWERED = {"id", "name", "response"}
 _BORDER = "the border between turns of one role"
 # The fields of rows of plain text, the list of their turns, and the fields of a turn.
 _PLAIN: dict[str, tuple[set[str], str, set[str]]] = {
@@ -167,7 +170,7 @@ def read(row: Mapping[str, Any], format: str, line: int = 0) -> Conversation:
             raise RowError("two turns of one role follow each other", "role-order")
     except RowError as error:
         raise DataError(
-            f"the row is not of the format {format}: {error}",
+            f"the row is not of the format {format}: {error.located}",
             where=f"line {line}" if line else "",
             fix="run tunepipe validate on the file: it lists every problem",
         ) from error
@@ -206,6 +209,8 @@ def _is_plain(row: Mapping[str, Any], format: str) -> bool:
         said = turn.get("content") or turn.get("parts")
         if isinstance(said, list) and not (len(said) == 1 and _is_text(said[0])):
             return False
+        if "parts" in turn and not isinstance(said, list):
+            return False
     return True
 
 
@@ -216,9 +221,6 @@ def _is_text(part: Any) -> bool:
 def parse(row: Mapping[str, Any], format: str) -> Conversation:
     """Read a row whose fields have the types of its format, or raise RowError."""
     source = _Source(row)
-    if not _BINDING.isdisjoint(row):
-        binding = sorted(_BINDING & row.keys())
-        source.bound.append(f"it sets {', '.join(binding)}")
     try:
         turns = _FORMATS[check_format(format)].read(source)
     except RowError:
@@ -263,16 +265,22 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
     """
     clean = without_nulls(row)
     try:
-        conversation, more = with_tools(_typed(clean, format), clean, format)
+        conversation = _typed(clean, format)
     except RowError as error:
-        raise refusal(str(error)) from error
+        raise refusal(error.located) from error
     if format == to and "preferred_output" not in row:
         known = fields_of(row_type(clean, format))
-        others = tuple(sorted(name for name in clean if not {name, camel(name)} & known))
+        others = sorted(name for name in clean if not {name, camel(name)} & known)
         result = {name: value for name, value in row.items() if name not in others}
-        if _BORDER not in conversation.left_out:
-            return result, others
-        return result | write(replace(conversation, bound=()), to), (*others, _BORDER)
+        if _BORDER not in conversation.left_out and _has_own_roles(clean, format):
+            return result, tuple(others)
+        # The turns are written anew; all other fields stay.
+        fresh = write(conversation, to)
+        fresh.pop("completions", None)
+        if clean.keys() & {"systemInstruction", "system_instruction"}:
+            fresh.pop("systemInstruction", None)
+        return result | fresh, (*others, *conversation.left_out)
+    conversation, more = with_tools(conversation, clean, format)
     left_out = {name for name in clean if not {name, camel(name)} & _FORMATS[format].fields}
     left_out |= {*more, *conversation.left_out}
     loses_answer = conversation.rejected is not None and to != "preference"
@@ -280,15 +288,29 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
     return write(conversation, to), (*sorted(left_out), *lost)
 
 
+@cache
+def _roles() -> dict[str, list[str]]:
+    return dict(load("catalog/services.toml")["roles"])
+
+
+def _has_own_roles(row: Mapping[str, Any], format: str) -> bool:
+    """Return True if no turn has a role that reading knows, but not the format's service."""
+    name = "contents" if format in ("gemini", "preference") else "messages"
+    role = "author" if format == "palm-chat" else "role"
+    return all(turn.get(role, "user") in _roles()[format] for turn in row.get(name, ()))
+
+
 def with_tools(
     conversation: Conversation, row: Mapping[str, Any], format: str
 ) -> tuple[Conversation, list[str]]:
     """Add the functions that a row declares; return what was left out of them, too."""
-    if format not in ("messages", "gemini", "preference"):
-        return conversation, []
     bound = list(conversation.bound)
-    declaring = row.get("input", row)
-    tools, left_out = openai_messages.read_declarations(declaring, bound)
+    if binding := sorted(_BINDING & row.keys()):
+        bound.append(f"it sets {', '.join(binding)}")
+    tools, left_out = list[Row](), list[str]()
+    if format in ("messages", "gemini", "preference"):
+        declaring = row.get("input", row)
+        tools, left_out = openai_messages.read_declarations(declaring, bound)
     return replace(conversation, tools=tuple(tools), bound=tuple(bound)), left_out
 
 
@@ -455,6 +477,12 @@ def _read_parts(parts: Sequence[Mapping[str, Any]], source: _Source) -> tuple[Pa
             text(value)
         elif kind in ("fileData", "inlineData"):
             value = {camel(name): item for name, item in value.items()}
+            if value.pop("displayName", ""):
+                source.dropped.add("displayName")
+        elif kind == "functionResponse":
+            more = {camel(name) for name, item in value.items() if item} - _ANSWERED
+            if more:
+                source.bound.append(f"a function's response has {', '.join(sorted(more))}")
         result.append({kind: value})
     return tuple(result)
 

@@ -13,6 +13,7 @@ from tunepipe.data.turns import (
     Part,
     RowError,
     Turn,
+    numbered,
     object_in,
     refusal,
     response_of,
@@ -55,7 +56,7 @@ def _read_message(
     if content and isinstance(content, str) and len(message) == 2:
         return Turn(role, ({"text": content},), field)
     _read_settings(message, bound)
-    parts = (*_read_content(content, bound), *_read_calls(message, field, open_calls))
+    parts = (*_read_content(content, field, bound), *_read_calls(message, field, open_calls))
     if not parts:
         audio = message.get("audio")
         said = message.get("refusal") or (canonical(audio) if audio else "")
@@ -77,24 +78,32 @@ def _read_settings(message: Mapping[str, Any], bound: list[str]) -> None:
         bound.append(f"a message has {', '.join(others)}")
 
 
-def _read_content(content: Any, bound: list[str]) -> list[Part]:
+def _read_content(content: Any, field: str, bound: list[str]) -> list[Part]:
     if content is None:
         return []
     if isinstance(content, str):
         return [{"text": content}] if content else []
     if not content:
         raise RowError("a message has a list of no parts", "empty-text")
-    return [_read_part(part, bound) for part in content]
+    parts = numbered(content, f"{field}.content")
+    return [_read_part(part, path, bound) for path, part in parts]
 
 
-def _read_part(part: Mapping[str, Any], bound: list[str]) -> Part:
-    kind = part["type"]
+def _read_part(part: Mapping[str, Any], field: str, bound: list[str]) -> Part:
+    kind = part.get("type")
+    if not isinstance(kind, str) or kind not in part:
+        raise RowError("the part has no field of its type", "missing-field", field)
+    others = sorted(name for name in part.keys() - {"type", kind} if part[name] not in ([], {}, ""))
+    if others:
+        bound.append(f"a part has {', '.join(others)}")
     if kind == "text":
         return {"text": text(part["text"])}
     if kind != "image_url":
         bound.append("a turn has a part that is neither text nor a plain picture")
         return {"other": {**part, kind: part[kind]}}
-    url = text(part["image_url"]["url"])
+    for problem in type_problems(part["image_url"], "ImageUrl", f"{field}.image_url"):
+        raise RowError(problem.message, problem.code, problem.field)
+    url = part["image_url"]["url"]
     if part["image_url"].get("detail", "auto") != "auto":
         bound.append("a picture sets its detail")
     mime_type, (_, base64, data) = mime_type_of(url), url.partition(";base64,")
@@ -111,7 +120,7 @@ def mime_type_of(url: str) -> str:
     """Return the MIME type of a picture by its address, or ""."""
     if url.startswith("data:"):
         return url.removeprefix("data:").partition(";")[0]
-    return mimetypes.guess_type(url.partition("?")[0])[0] or ""
+    return mimetypes.guess_type(url.partition("#")[0].partition("?")[0])[0] or ""
 
 
 def _read_calls(message: Mapping[str, Any], field: str, open_calls: dict[str, str]) -> list[Part]:
@@ -141,7 +150,7 @@ def _read_answers(
         if number not in calls or number in answers:
             reason = "a tool answers a call that was not made, or that has its answer"
             raise RowError(reason, "call-mismatch", field)
-        parts = _read_content(message["content"], bound)
+        parts = _read_content(message["content"], field, bound)
         if not all("text" in part for part in parts):
             raise RowError("the answer of a tool is not text alone", "wrong-type", field)
         said = "".join(part["text"] for part in parts)
@@ -232,10 +241,10 @@ def read_declarations(row: Mapping[str, Any], bound: list[str]) -> tuple[list[Sc
     for tool in row.get("tools", ()):
         if tool.get("type") == "function":
             functions.append(tool["function"])
-        elif tool and tool.keys() <= _DECLARATIONS:
+        elif len(tool) == 1 and tool.keys() <= _DECLARATIONS:
             (declared,) = tool.values()
             functions += declared
-        else:
+        elif tool:
             bound.append("it declares a tool that is not a function")
     return [_function(function, left_out, bound) for function in functions], sorted(left_out)
 
@@ -265,6 +274,8 @@ def _function(function: Mapping[str, Any], left_out: set[str], bound: list[str])
     more = [name for name in function if name not in known and function[name] not in ([], {})]
     if more:
         bound.append(f"a function declares {', '.join(sorted(more))}")
+    if "parameters" in function and whole is not None:
+        bound.append("a function declares its parameters twice")
     parameters = function.get("parameters", whole)
     if parameters is None:
         return result

@@ -91,6 +91,12 @@ class RowError(ValueError):
         super().__init__(reason)
         self.code, self.field = code, field
 
+    @property
+    def located(self) -> str:
+        """The reason after its place in the row."""
+        reason = str(self)
+        return f"{self.field}: {reason}" if self.field and self.field not in reason else reason
+
 
 def side_of(role: Any, field: str = "") -> str:
     """Return who says what a role says: system, user, tool or assistant."""
