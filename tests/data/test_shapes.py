@@ -62,6 +62,15 @@ def test_a_known_shape_is_read_and_named(tmp_path, name, to, expected, notes):
 SHAREGPT = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
 USER, SAID = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 WORSE = {"role": "assistant", "content": "b"}
+SYSTEM = {"role": "system", "content": "s"}
+LIKED = {
+    "systemInstruction": {"role": "system", "parts": [{"text": "s"}]},
+    "contents": [{"role": "user", "parts": [{"text": "q"}]}],
+    "completions": [
+        {"score": score, "completion": {"role": "model", "parts": [{"text": text}]}}
+        for score, text in ((1.0, "a"), (0.0, "b"))
+    ],
+}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +91,24 @@ WORSE = {"role": "assistant", "content": "b"}
         ({"question": "q", "answer": "a", "source": "web", "score": None}, "palm",
          {"input_text": "q", "output_text": "a"}, {"source": 1}),
         ({"Question": "q", "Answer": "a"}, "palm", {"input_text": "q", "output_text": "a"}, {}),
+        ({"conversations": [{**SHAREGPT[0], "weight": 0, "markdown": "x", "text": None},
+                            {**SHAREGPT[1], "weight": 1}]}, "messages",
+         {"messages": [USER | {"weight": 0}, SAID | {"weight": 1}]},
+         {"conversations[].markdown": 1}),
+        ({"instruction": "q", "input": None, "output": "a", "history": None, "system": None},
+         "palm", {"input_text": "q", "output_text": "a"}, {}),
+        ({"messages": [USER, SAID], "system": "s", "id": 7}, "messages",
+         {"messages": [SYSTEM, USER, SAID]}, {"id": 1}),
+        ({"prompt": "q", "completion": "a", "system": "s"}, "messages",
+         {"messages": [SYSTEM, USER, SAID]}, {}),
+        ({"prompt": "q", "completion": "a", "messages": None, "chosen": None, "rejected": None,
+          "input_text": None}, "messages", {"messages": [USER, SAID]}, {}),
+        *((row | {"chosen": "a", "rejected": "b"}, "preference", LIKED, {}) for row in (
+            {"question": "q", "system": "s"}, {"instruction": "q", "input": "", "system": "s"},
+            {"input": "q", "system_prompt": "s"}, {"prompt": [SYSTEM, USER]},
+            {"prompt": "q", "system": "s", "instruction": None})),
+        ({"prompt": "q", "chosen": [SYSTEM, USER, SAID], "rejected": [SYSTEM, USER, WORSE],
+          "score_chosen": 8.5}, "preference", LIKED, {"score_chosen": 1}),
     ],
 )  # fmt: skip
 def test_shapes_of_public_datasets(tmp_path, row, to, expected, left_out):
@@ -105,6 +132,9 @@ NO_MESSAGES = "prompt, chosen or rejected is neither a text nor a list of messag
         ({"chosen": "a", "rejected": "b"}, NOT_ONE),
         ({"prompt": "q", "chosen": [SAID, SAID], "rejected": "b"}, NOT_ONE),
         ({"prompt": "q", "chosen": "a", "rejected": []}, NOT_ONE),
+        ({"prompt": "other", "chosen": [USER, SAID], "rejected": [USER, WORSE]}, NOT_ONE),
+        ({"messages": [SYSTEM, USER, SAID], "system": "s"},
+         "a system instruction is within the turns"),
         ({"prompt": "q", "chosen": ["a"], "rejected": "b"}, NO_MESSAGES),
         ({"prompt": "q", "chosen": 3, "rejected": "b"}, NO_MESSAGES),
         ({"conversations": ["x"]}, "conversations[0] is not an object"),
@@ -146,10 +176,14 @@ def test_a_preference_with_tools_and_a_long_prompt_is_carried_whole(tmp_path):
         ({"prompt": 1, "response": 2}, "pairs (prompt, response)", "messages"),
         ({"User": 1, "Assistant": 2}, "pairs (User, Assistant)", "messages"),
         ({"text": 1, "label": 2}, "pairs (text, label)", "messages"),
-        ({"text": 1}, "text (text)", ""),
+        ({"messages": [], "system": "s"}, "system apart (system, messages)", "messages"),
+        ({"prompt": "q", "completion": 2, "system": "s"}, "pairs (prompt, completion)", "messages"),
         *((row, "", "") for row in (
             {"chosen": 1}, {"conversations": "x"}, {"prompt": 1, "completion": 2}, {"label": 1},
             {"question": 1}, {"Instruction": 1, "Output": 2}, {"messages": [], "text": 1},
+            {"messages": [], "system": " "}, {"prompt": [], "completion": [], "system": "s"},
+            {"prompt": 1, "completion": 2, "label": 1}, {"chosen": 1, "rejected": None},
+            {"input_text": 1, "system": "s"}, {"contents": [], "system": "s"},
         )),
     ],
 )  # fmt: skip
@@ -162,9 +196,47 @@ def test_the_shape_of_a_row_and_what_is_advised(row, description, fix):
     command = f"tunepipe convert IN OUT --to {fix} reads it"
     assert shape.advice() == (
         f"the row has the shape {description}, which no service reads",
-        command if fix else
-        "write what is asked and what is answered into two fields: prompt, completion",
+        command,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "description", "fix", "reason"),
+    [
+        ({"text": "all of it"}, "text (text)",
+         "write what is asked and what is answered into two fields: prompt, completion",
+         "the row is one text without a question and an answer"),
+        ({"prompt": "q", "completion": "a", "label": False},
+         "TRL unpaired preference (prompt, completion, label)",
+         "keep the good completions: jq -c 'select(.label) | del(.label)' IN > OUT",
+         "the row has a label that says whether its completion is good"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_no_format_holds_is_refused_with_its_fix(
+    tmp_path, row, description, fix, reason
+):
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError) as caught:
+        list(read_examples(path))
+    said = f"the row has the shape {description}, which no service reads"
+    assert (caught.value.found, caught.value.fix) == (said, fix)
+    (problem, *_) = validate([path]).problems
+    assert (problem.message, problem.fix) == (said, fix)
+    report, _ = converted(path, tmp_path, "palm")
+    assert (report.refused, report.notes) == ([{"line": 1, "reason": reason}], [])
+
+
+@pytest.mark.parametrize(
+    "row", [{"messages": [USER, SAID]}, {"prompt": "q", "completion": "a"}, PAIR]
+)
+def test_no_one_is_advised_to_remove_a_system_instruction_that_can_be_read(tmp_path, row):
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(row | {"system": "s"}) + "\n")
+    fixes = {problem.field: problem.fix for problem in validate([path]).problems}
+    read = "tunepipe convert IN OUT --to messages makes it the system turn"
+    removed = "remove the field: the service does not know it"
+    assert fixes["system"] == (removed if "input_text" in row else read)
 
 
 def test_a_dataset_of_a_known_shape_is_refused_with_its_command(tmp_path):
@@ -196,7 +268,6 @@ def test_rows_that_fit_no_shape_are_listed_and_lose_no_other(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"text": "all of it"}], "the row is one text without a question and an answer"),
         ([{"a": "q", "b": "a"}], "which columns hold input and output"),
         ([{"Instruction": "q", "Input": "i", "Output": "a"}], "which columns hold input"),
         ([{"t": {"en": "q"}, "u": {"fr": "a"}}], "There are 't.en', 'u.fr'"),
@@ -205,12 +276,8 @@ def test_rows_that_fit_no_shape_are_listed_and_lose_no_other(tmp_path):
 def test_what_has_no_meaning_is_said_with_its_fix(tmp_path, rows, said):
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    if "text" in rows[0]:
-        report, _ = converted(path, tmp_path, "palm")
-        assert (report.refused, report.notes) == ([{"line": 1, "reason": said}], [])
-    else:
-        with pytest.raises(UsageError, match=said):
-            converted(path, tmp_path, "palm")
+    with pytest.raises(UsageError, match=said):
+        converted(path, tmp_path, "palm")
     names = list(flattened(rows[0]))
     columns = {"input_column": names[0], "output_column": names[-1]}
     report, found = converted(path, tmp_path, "palm", **columns)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data import formats
-from tunepipe.data.conversations import convert_row
+from tunepipe.data.conversations import convert_row, without_nulls
 from tunepipe.data.encodings import name_of
 from tunepipe.data.rows import decode, numbered_lines, overlong_message
 from tunepipe.data.shapes import Shape, detect_shape, pair_shape
@@ -233,16 +233,17 @@ def _converted(
     if shape is None:
         return convert_row(row, format, to)
     try:
-        read, used = shape.read(row)
+        reading = shape.read(without_nulls(row))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"the row does not have the shape {shape.description}", fix="write its fields"
         ) from error
-    fresh, more = convert_row(read, shape.format, to)
-    others = (name for name in row.keys() - used if row[name] not in (None, "", [], {}))
-    return fresh, (*more, *sorted(others))
+    fresh, more = convert_row(reading.row, shape.format, to)
+    unused = row.keys() - reading.used
+    others = (name for name in unused if row[name] not in (None, "", [], {}))
+    return fresh, (*more, *reading.lost, *sorted(others))
 
 
 def _items(source: Source, options: TableOptions, notes: list[str]) -> Iterator[Item]:

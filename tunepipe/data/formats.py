@@ -27,9 +27,11 @@ _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",
 
 def detect_format(row: Mapping[str, Any]) -> str | None:
     """Return the format of one row by the fields it has, or None if no field is known."""
-    keys = row.keys()
+    keys = {name for name, value in row.items() if value is not None}
     if keys & {"chosen", "rejected"} and "completion" not in keys:
         return None  # TRL's preferences; shapes.py reads them
+    if {"prompt", "completion"} <= keys and isinstance(row.get("label"), bool):
+        return None  # and those without pairs
     if keys & {"completions", "preferred_output", "non_preferred_output"}:
         return "preference"
     if keys & {"input_text", "output_text"}:
@@ -40,7 +42,7 @@ def detect_format(row: Mapping[str, Any]) -> str | None:
         messages = row["messages"]
         first = messages[0] if isinstance(messages, list) and messages else None
         turn = first if isinstance(first, Mapping) else {}
-        authored = "author" in turn or ("context" in row and "role" not in turn)
+        authored = "author" in turn or ("context" in keys and "role" not in turn)
         return "palm-chat" if authored else "messages"
     if keys & {"prompt", "completion"}:
         return "prompt-completion"

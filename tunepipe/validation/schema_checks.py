@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tunepipe.catalog.limits import Rules
@@ -29,11 +30,15 @@ _SYNONYMS = {
     **dict.fromkeys(("question", "instruction", "query", "user", "context"), "prompt"),
     **dict.fromkeys(("response", "answer", "output", "target", "reply", "label"), "completion"),
 }
+_SYSTEM_FIX = "tunepipe convert IN OUT --to messages makes it the system turn"
 
 
 def shape_problems(row: Fields, rules: Rules) -> Problems:
     """Yield everything wrong with a row's fields, as its format has them."""
-    yield from map(_of_type, row_problems(row, rules.format))
+    for problem in row_problems(row, rules.format):
+        is_system = problem.code == "extra-field" and not problem.field and problem.name == "system"
+        is_read = is_system and rules.format in ("messages", "prompt-completion")
+        yield replace(_of_type(problem), fix=_SYSTEM_FIX) if is_read else _of_type(problem)
     match rules.format:
         case "prompt-completion":
             yield from _messages(row.get("prompt"), "prompt", _OPENAI_ROLES, "question")
