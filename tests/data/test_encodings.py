@@ -28,6 +28,8 @@ from tunepipe.data.encodings import (
         (b"a\0b\0c\0de", "utf-16-le"),
         (b"\0a\0b\0cde", "utf-16-be"),
         (b"a" * 64 + b"\0" * 64, ""),
+        (b"\0" * 64, ""),
+        (b"\x10\0\0\0\0\0\0\0abcd", ""),
     ],
 )
 def test_the_encoding_of_a_mark_or_of_zero_bytes(head, encoding):
@@ -45,15 +47,46 @@ def test_the_encoding_of_a_mark_or_of_zero_bytes(head, encoding):
         ("注文番号", "cp932", "cp932"),
         ("注", "cp932", ""),
         ("注文", "cp932", "cp932"),
-        ("注文番号", "euc-jp", "euc-jp"),
-        # Without kana these could be two letters and a third with an accent.
-        ("OK注文番号", "euc-jp", "cp1252"),
+        # Without kana these bytes could be Chinese or Korean.
+        ("注文番号", "euc-jp", ""),
+        ("OK注文番号", "euc-jp", ""),
         ("OK注文番号です", "euc-jp", "euc-jp"),
         ("\x81", "latin-1", ""),
         ("\x01あ", "cp932", ""),
         # Half-width letters are what other bytes often look like.
         ("ああｱ", "cp932", "cp932"),
-        ("あああｱｱ", "cp932", ""),
+        ("ああｱｱｱｱ", "cp932", "cp932"),
+        ("ﾃﾚﾋﾞｶﾞﾈを買う", "cp932", "cp932"),
+        *(
+            (text, codec, "" if codec == "cp932" and len(text) < 8 else codec)
+            for codec in ("cp932", "euc-jp")
+            for text in ("ﾆﾓﾂﾊﾄﾞｺﾃﾞｽｶ", "A,ｵｵｻｶｼ ﾁｭｳｵｳｸ", "ﾆﾓﾂ")
+        ),
+        ("ｶﾞｷﾞｸﾞﾝﾞﾅﾆﾇﾈ", "cp932", ""),
+        ("注文番号です", "iso2022_jp", "iso2022_jp"),
+        # What is not sure is not guessed: no bytes of these are wrong in other encodings.
+        *(
+            (text, codec, "")
+            for text, codecs in {
+                "소포는 어디에 있습니까": ("euc-kr", "cp949"),
+                "包裹在哪里，编号是多少？": ("gb18030",),
+                "包裹在哪裡，編號是多少？": ("big5",),
+                "Где посылка номер": ("cp1251", "koi8-r"),
+                "ГДЕ ПОСЫЛКА": ("cp1251",),
+                "где посылка": ("koi8-r",),
+                "Πού είναι": ("cp1253",),
+            }.items()
+            for codec in codecs
+        ),
+        *(
+            (text, "cp1252", "cp1252")
+            for text in (
+                "Où est le colis déjà créé ?",
+                "¿Dónde está?",
+                "“It’s – 5 €”",
+                "Jäääär, pää, ÇÀ",
+            )
+        ),
         ("ab\x01é.", "cp1252", ""),
     ],
 )

@@ -134,7 +134,7 @@ def _text_rows(
             raise DataError(
                 f"the bytes after line {reader.line_num} are not {name_of(encoding)}",
                 where=source.path,
-                fix="name its encoding, such as cp932, cp1252 or utf-16",
+                fix="name its encoding, such as euc-kr, gb18030 or cp1251",
             ) from error
         except csv.Error as error:
             raise DataError(
