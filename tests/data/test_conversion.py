@@ -443,6 +443,15 @@ def test_one_json_array_is_read_as_rows(tmp_path, indent):
         conversion.convert(path, target, "palm")
 
 
+@pytest.mark.parametrize("between", [",\n", ",\r\n", "", " ", "\r"])
+def test_objects_that_are_not_one_a_line_are_read_all_the_same(tmp_path, between):
+    path, target = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    path.write_bytes(between.join(['{"input_text":"q","output_text":"a"}'] * 3).encode() + b"\n")
+    assert validate([path]).counts == {"not-jsonl": 1}
+    assert conversion.convert(path, target, "palm").written == 3
+    assert target.read_text() == '{"input_text":"q","output_text":"a"}\n' * 3
+
+
 @pytest.mark.parametrize(
     ("number", "reason"),
     [("NaN", "NaN is not a JSON value"), ("-Infinity", "-Infinity is no JSON value"),

@@ -370,7 +370,7 @@ def test_nested_columns_that_are_not_read_are_named(tmp_path):
 
 def test_rows_within_one_object_are_said_to_be_there(tmp_path):
     path = tmp_path / "in.json"
-    path.write_text(json.dumps({"data": [{"prompt": "q", "response": "a"}]}))
+    path.write_text(json.dumps({"version": 1, "data": [{"prompt": "q", "response": "a"}]}))
     with pytest.raises(DataError, match="the rows are in the field 'data'") as error:
         converted(path, tmp_path, "palm")
     assert error.value.fix == """jq -c '.["data"][]' IN > OUT"""

@@ -99,7 +99,8 @@ CSV = ("table", "the file is CSV, a table of separated values", "tunepipe conver
 
 
 def packed(what: str) -> tuple[str, ...]:
-    return "", f"the file is compressed ({what})", "", "compressed-file", "utf-8", ""
+    fix = "decompress the file: the service reads plain JSONL"
+    return "", f"the file is compressed ({what})", fix, "compressed-file", "utf-8", ""
 
 
 def kind(told, encoding="utf-8", delimiter=""):
@@ -107,6 +108,13 @@ def kind(told, encoding="utf-8", delimiter=""):
 
 
 ROWS = kind(("rows", "", ""))
+AGAIN = "fetch the file again, or write one JSON object a line, in UTF-8"
+HTML = ("", "the file is HTML or XML, as a page that asks for a login is", AGAIN)
+BINARY = ("", "the file is binary, and of no kind that is known here", AGAIN)
+COMMAS, RUN_ON = (
+    ("array", f"{what} on one line", "tunepipe convert reads it")
+    for what in ("a comma follows each object", "objects follow each other")
+)
 UTF_16 = ("the file is UTF-16", "convert from UTF-16 to UTF-8; tunepipe convert reads it")
 
 
@@ -120,8 +128,15 @@ UTF_16 = ("the file is UTF-16", "convert from UTF-16 to UTF-8; tunepipe convert 
         )),
         *((head, ROWS) for head in (
             b'[{"a":1}]\n{}', b"[1]\n[2]", b"{\n1", b"{", b"a,b\n{}", b"Title\na;b\n1;2", b"xx\n",
+            b"{}{}\n{}\n{}", b"{},\n{}\n{}", b"{}x\n", b'{"a":"\0"}', b"{}\n{}{}",
         )),
         (b'{\n"a":1}', kind(OBJECT)),
+        *((head, kind(COMMAS)) for head in (b"{},", b"{},\n{}", b"{} ,\n{},\n{},\n{}\n{}")),
+        *((head, kind(RUN_ON)) for head in (b"{}{}", b"{} {}\n{}", b"{}{}\n{}{}\n{}")),
+        *((head, kind(HTML)) for head in (b"<!DOCTYPE html>", b"\n <?xml version='1.0'?><Error>")),
+        *((head, kind(BINARY)) for head in (
+            b"\0" * 99, b"\x89PNG\r\n\x1a\n\0\0", b"ARROW1\0\0", b"\x10\0\0\0abcd")),
+        (b"a;b\r1;2\r", kind(CSV, delimiter=";")),
         (b"a,b\n1,2", kind(CSV, delimiter=",")),
         (b"\n\na;b,c;d\n", kind(CSV, delimiter=";")),
         (b"a\tb\n", kind(CSV, delimiter="\t")),
@@ -201,6 +216,8 @@ def test_a_wildcard_goes_through_folders_and_a_name_that_looks_like_one_is_a_nam
         (b"\n", "there is no row", "add rows, one JSON object a line"),
         (b'{"a": 1}\n', "no row has the fields of a known format",
          f"name the format: one of {', '.join(FORMATS)}"),
+        (b'x\n{"a": 1}\n', "no row has the fields of a known format",
+         f"name the format: one of {', '.join(FORMATS)}"),
     ],
 )  # fmt: skip
 def test_a_dataset_whose_format_is_not_seen_says_why(tmp_path, content, found, fix):
@@ -210,6 +227,52 @@ def test_a_dataset_whose_format_is_not_seen_says_why(tmp_path, content, found, f
         format_of([path])
     error = caught.value
     assert (error.found, error.where, error.fix) == (found, str(path), fix)
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "found", "fix"),
+    [
+        (b"\n- a: 1\n- b: 2\n", ":2", "the line is not a JSON object",
+         "run tunepipe validate on the file: it lists every problem"),
+        ('\ufeff{"a": "소포는"}\n'.encode(), "", "", ""),
+        ('{"a": "소포는"}\n'.encode("euc-kr"), ":1",
+         "the bytes from byte 8 of the line are not UTF-8", "save the file as UTF-8"),
+        ('{"a": "お茶です"}\n'.encode("cp932"), ":1",
+         "the bytes from byte 8 of the line are not UTF-8; it may be Shift_JIS",
+         "tunepipe convert IN OUT --to FORMAT --encoding cp932"),
+    ],
+)  # fmt: skip
+def test_a_dataset_without_a_line_that_can_be_read_says_what_its_first_is(
+    tmp_path, content, place, found, fix
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        format_of([path])
+    error = caught.value
+    assert error.where == f"{path}{place}"
+    assert not found or (error.found, error.fix) == (found, fix)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "delimiter"),
+    [
+        ("a.csv", b"messages\nx\n", "table", ","), ("a.CSV.gz", b"messages\n", "table", ","),
+        ("a.tsv", b"what?\thow!\n", "table", "\t"), ("a.csv", b"a;b\n", "table", ";"),
+        ("a.csv", b'\xef\xbb\xbf {"a": 1}\n', "rows", ""), ("a.csv", b"[1]\n[2]\n", "rows", ""),
+        ("a.csv", b"<html>", "", ""), ("a.txt", b"messages\n", "rows", ""),
+        ("a.csv", "{}\n".encode("utf-16"), "rows", ""),
+        ("a.csv", "x\n".encode("utf-16"), "table", ","),
+    ],
+)  # fmt: skip
+def test_a_name_tells_a_table_unless_the_file_begins_as_json(
+    tmp_path, name, content, kind, delimiter
+):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    source = Source(path)
+    source.close()
+    assert (source.kind.name, source.kind.delimiter) == (kind, delimiter)
 
 
 def test_the_format_is_that_of_most_of_the_first_rows(tmp_path):

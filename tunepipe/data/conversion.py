@@ -171,12 +171,13 @@ def _detect(head: Sequence[Item], place: str) -> tuple[str, Shape | None]:
         elif format := formats.detect_format(row):
             counts[format] += 1
     if not counts:
-        columns = columns_of([flattened(row) for row in rows])
-        if len(columns) == len(rows) == 1 and isinstance(rows[0].get(columns[0]), list):
+        lists = [k for row in rows[:2] for k, v in row.items() if isinstance(v, list) and v]
+        if len(rows) == len(lists) == 1:
             raise DataError(
-                f"the rows are in the field {columns[0]!r} of one object",
-                fix=f"jq -c {shlex.quote(f'.[{json.dumps(columns[0])}][]')} IN > OUT",
+                f"the rows are in the field {lists[0]!r} of one object",
+                fix=f"jq -c {shlex.quote(f'.[{json.dumps(lists[0])}][]')} IN > OUT",
             )
+        columns = columns_of([flattened(row) for row in rows])
         names = ", ".join(map(repr, columns[:20]))
         if not names:
             raise DataError(

@@ -15,9 +15,9 @@ from typing import Any
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data.conversations import Example, example, without_nulls
-from tunepipe.data.encodings import BOM, describe_not_utf8
+from tunepipe.data.encodings import BOM
 from tunepipe.data.formats import check_format
-from tunepipe.data.source import Opener, Path, Source, format_of, open_local
+from tunepipe.data.source import Opener, Path, Source, format_of, not_an_object, open_local
 from tunepipe.data.turns import check_json
 from tunepipe.errors import DataError, TunepipeError
 
@@ -161,7 +161,7 @@ def decode(raw: bytes) -> dict[str, Any]:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise _not_an_object(text)
+        raise not_an_object(text)
     check_json(text, fields)
     return fields
 
@@ -169,18 +169,6 @@ def decode(raw: bytes) -> dict[str, Any]:
 def _overlong(line_bytes: int, path: Path, line: int) -> DataError:
     return DataError(
         overlong_message(line_bytes), where=place(path, line), fix="shorten the row, or remove it"
-    )
-
-
-def _not_an_object(text: bytes) -> DataError:
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        message, fix = describe_not_utf8(text, error)
-        return DataError(message, fix=fix or "save the file as UTF-8")
-    return DataError(
-        "the line is not a JSON object",
-        fix="run tunepipe validate on the file: it lists every problem",
     )
 
 

@@ -23,7 +23,13 @@ from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
-from tunepipe.data.encodings import BOM, encoding_of_mark, guess_encoding, name_of
+from tunepipe.data.encodings import (
+    BOM,
+    describe_not_utf8,
+    encoding_of_mark,
+    guess_encoding,
+    name_of,
+)
 from tunepipe.data.formats import FORMATS, detect_format
 from tunepipe.data.shapes import detect_shape
 from tunepipe.errors import DataError, TunepipeError, UsageError
@@ -128,7 +134,7 @@ class Source:
             raise unreadable(self.path, error) from error
         self.is_gzip = self._head.startswith(_GZIP)
         self.head = self._plain_head()
-        self.kind = inspect_head(self.head)
+        self.kind = _kind_by_name(inspect_head(self.head), self.path, self.head)
 
     @property
     def on_disk(self) -> bool:
@@ -235,13 +241,18 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
         UsageError: A file cannot be read.
     """
     names = [os.fspath(path) for path in paths]
-    rows: list[Any] = []
+    rows: list[dict[str, Any]] = []
     is_empty, is_too_long = True, False
+    unread: DataError | None = None
     for name in names[:SNIFFED_FILES]:
         source = Source(name, opener)
         source.require_rows()
         source.close()
-        rows += source.first_rows()
+        rows += [row for row in source.first_rows() if isinstance(row, dict)]
+        for number, line in enumerate(_first_lines(source.head), 1):
+            if line.strip() and not unread:
+                unread = not_an_object(line.removeprefix(BOM))
+                unread.where = f"{name}:{number}"
         is_empty &= not source.head.strip()
         is_too_long |= len(source._head) > LINE_BYTES_MAX
         if format := source.format():
@@ -255,12 +266,35 @@ def format_of(paths: Iterable[Path], opener: Opener = open_local) -> str:
             )
             fix = "write each row on a line of its own"
         raise DataError(found, where=where, fix=fix)
+    if unread and not rows:
+        raise unread
     found = "no row has the fields of a known format"
     fix = f"name the format: one of {', '.join(FORMATS)}"
-    if shape := next(filter(None, (detect_shape(x) for x in rows if isinstance(x, dict))), None):
+    if shape := next(filter(None, map(detect_shape, rows)), None):
         found, fix = shape.advice()
     raise DataError(found, where=where, fix=fix)
 
+
+def not_an_object(line: bytes) -> DataError:
+    """Return the error for a line that is no JSON object in UTF-8; the caller adds the place."""
+    try:
+        line.decode()
+    except UnicodeDecodeError as error:
+        message, fix = describe_not_utf8(line, error)
+        return DataError(message, fix=fix or "save the file as UTF-8")
+    return DataError(
+        "the line is not a JSON object",
+        fix="run tunepipe validate on the file: it lists every problem",
+    )
+
+
+def _packed(what: str) -> FileKind:
+    fix = "decompress the file: the service reads plain JSONL"
+    return FileKind("", f"the file is compressed ({what})", fix, "compressed-file")
+
+
+_AGAIN = "fetch the file again, or write one JSON object a line, in UTF-8"
+_CSV = "the file is CSV, a table of separated values", "tunepipe convert reads CSV"
 
 # What a file is by the bytes that it begins with.
 _BY_MAGIC = {
@@ -273,10 +307,10 @@ _BY_MAGIC = {
         "the file is an Excel workbook of before 2007, or one with a password",
         "save it as .xlsx without a password",
     ),
-    b"\x28\xb5\x2f\xfd": FileKind("", "the file is compressed (zstandard)", "", "compressed-file"),
-    b"BZh": FileKind("", "the file is compressed (bzip2)", "", "compressed-file"),
-    b"\xfd7zXZ": FileKind("", "the file is compressed (xz)", "", "compressed-file"),
-    _ZIP: FileKind("", "the file is compressed (zip)", "", "compressed-file"),
+    b"\x28\xb5\x2f\xfd": _packed("zstandard"),
+    b"BZh": _packed("bzip2"),
+    b"\xfd7zXZ": _packed("xz"),
+    _ZIP: _packed("zip"),
 }
 
 
@@ -298,12 +332,29 @@ def inspect_head(head: bytes) -> FileKind:
     return _kind_of_text(head.removeprefix(BOM))
 
 
+def _kind_by_name(kind: FileKind, path: str, head: bytes) -> FileKind:
+    """Believe a name that ends in .csv or .tsv, unless the file begins as JSON does."""
+    name = path.lower().removesuffix(".gz")
+    start = head[:1024].decode(kind.encoding, "ignore").lstrip("\ufeff \t\r\n")
+    if kind.name != "rows" or not name.endswith((".csv", ".tsv")) or start[:1] in ("{", "["):
+        return kind
+    what, fix = (kind.problem, kind.fix) if kind.problem else _CSV
+    usual = "\t" if name.endswith(".tsv") else ","
+    return kind._replace(name="table", problem=what, fix=fix, delimiter=kind.delimiter or usual)
+
+
 def _kind_of_text(head: bytes) -> FileKind:
     lines = [line.strip() for line in _first_lines(head)]
+    if len(lines) == 1:  # of old Macs
+        lines = [line.strip() for line in lines[0].split(b"\r", SNIFFED_LINES)]
     filled = [line for line in lines if line][:20]
     if not filled:
         return FileKind("rows")
     first = filled[0]
+    if first.startswith(b"<"):
+        return FileKind("", "the file is HTML or XML, as a page that asks for a login is", _AGAIN)
+    if b"\0" in head[:16] and not first.startswith((b"{", b"[")):
+        return FileKind("", "the file is binary, and of no kind that is known here", _AGAIN)
     # One array over the whole file, and not a row that is a list by mistake.
     is_array = first in (b"[", b"[{") or (first.startswith(b"[{") and first.endswith(b","))
     if len(filled) == 1:
@@ -314,12 +365,26 @@ def _kind_of_text(head: bytes) -> FileKind:
     if first == b"{" and len(filled) > 1 and filled[1].startswith(b'"'):
         fix = "tunepipe convert, or: jq -c . IN > OUT"
         return FileKind("array", "an object is written over several lines", fix)
+    # The last line of rows between commas has none.
+    after = [_after_object(line) for line in filled[: max(1, min(3, len(filled) - 1))]]
+    if all(after):
+        what = "a comma follows each object" if after[0] == "," else "objects follow each other"
+        return FileKind("array", f"{what} on one line", "tunepipe convert reads it")
     encoding = guess_encoding(head[:_HEAD_BYTES])
     if delimiter := find_delimiter(filled, encoding or "latin-1"):
-        what = "the file is CSV, a table of separated values"
-        fix = "tunepipe convert reads CSV"
-        return FileKind("table", what, fix, encoding=encoding or "utf-8", delimiter=delimiter)
+        return FileKind("table", *_CSV, encoding=encoding or "utf-8", delimiter=delimiter)
     return FileKind("rows", encoding=encoding if _all_in(encoding, lines) else "utf-8")
+
+
+def _after_object(line: bytes) -> str:
+    """Return what follows an object at a line's begin, if that is a comma or an object; else ""."""
+    try:
+        text = line.decode()
+        end = json.JSONDecoder().raw_decode(text)[1] if text.startswith("{") else len(text)
+    except (ValueError, RecursionError):
+        return ""
+    rest = text[end:].lstrip()[:1]
+    return rest if rest in (",", "{") else ""
 
 
 def _all_in(encoding: str, lines: list[bytes]) -> bool:

@@ -48,7 +48,7 @@ class TableOptions:
 
 
 def table_kind(source: Source, options: TableOptions) -> FileKind | None:
-    """Return what kind of table a file is, by its contents or its name; None for another file.
+    """Return what kind of table a file is, by its contents, its name or an option; else None.
 
     The kind has the encoding and the delimiter that the options name, else those detected.
 
@@ -59,7 +59,7 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
     if len(delimiter) > 1:
         found = f"{delimiter!r} is not one character"
         raise UsageError(found, where="delimiter", fix="; or | or tab")
-    kind, name = source.kind, source.path.lower().removesuffix(".gz")
+    kind, name = source.kind, source.path.lower()
     if kind.name == "old-excel":
         return None
     kind = kind._replace(encoding=options.encoding or kind.encoding)
@@ -84,10 +84,7 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
                 where=source.path,
                 fix="check that the file is what its ending says",
             )
-    if name.endswith((".csv", ".tsv")) or delimiter:
-        usual = "\t" if name.endswith(".tsv") else ","
-        return kind._replace(name="table", delimiter=delimiter or kind.delimiter or usual)
-    return None
+    return kind._replace(name="table", delimiter=delimiter) if delimiter else None
 
 
 def read_table(
