@@ -305,6 +305,18 @@ def test_what_has_no_meaning_is_said_with_its_fix(tmp_path, rows, said):
         ("in.csv", 'messages\n"[{""role"":""user"",""content"":""q""},'
          '{""role"":""bot"",""content"":""a""}]"\n', {}, [("q", "a")], [], []),
         ("in.csv", 'question,answer\n"[1]"," {}"\n', {}, [("[1]", " {}")], [], []),
+        # JSON is a text where it is no list of messages.
+        ("in.csv", 'prompt,completion\n"{""q"": 1}","{""a"": [1]}"\n[],"[{""a"": 1}]"\n'
+         '"[{""role"":""user"",""content"":""q""}]","[{""role"":""bot"",""content"":""a""}]"\n'
+         '"[{""role"":""x""}]",[1]\n', {},
+         [('{"q": 1}', '{"a": [1]}'), ("[]", '[{"a": 1}]'), ("q", "a"), ('[{"role":"x"}]', "[1]")],
+         [], []),
+        # A quote that is never closed takes all rows after it.
+        ("in.csv", 'question,answer\nq,a\nr,"b\ns,c\nt,d\n', {}, [("q", "a")],
+         [(3, "a cell has a quote before it, and none after it until the last line, 5")], []),
+        ("in.csv", 'Title\nquestion,answer\nq,a\n"', {"skip_lines": 1}, [("q", "a")], [], []),
+        ("in.csv", 'question,answer\nx\x1e,a\n"q\nr",\x1e,', {}, [("x\x1e", "a")],
+         [(3, "cannot be carried over: the field 'answer' is empty")], []),
         ("in.csv", "prompt,completion\nNA,nan\nNA,b\n", {}, [("NA", "nan"), ("NA", "b")], [],
          ["2 rows: the field 'prompt' says NA or null, and is kept as a text",
           "1 row: the field 'completion' says NA or null, and is kept as a text"]),
@@ -332,6 +344,9 @@ NO_NAMES = "name both the input and the output"
     [
         ("in.csv", b"a,b,a\n1,2,3\n", {}, "the header names a column twice: 'a'", "in.csv",
          "give every column its own name"),
+        ("in.csv", b'"a,b\n1,2\n', {},
+         "a cell has a quote before it, and none after it until the last line, 2", "in.csv:1",
+         "add the quote, or double it if it belongs to the text"),
         ("in.csv", b"\n,\n", {}, "cannot be read as a table: there is no header", "in.csv",
          "name the columns in the first line"),
         ("in.json", b'[{"prompt":"q"},' + b"[" * 100_000, {},

@@ -23,8 +23,11 @@ TableRow = dict[str, Any]
 # Columns that hold lists or objects; a table of texts has them as JSON.
 _NESTED = {
     *("messages", "conversations", "conversation", "contents", "systemInstruction", "tools"),
-    *("functions", "chosen", "rejected", "completions", "prompt", "completion"),
+    *("functions", "completions"),
 }
+# Columns of texts, which may be JSON themselves, or of messages.
+_TEXTS_OR_MESSAGES = {"chosen", "rejected", "prompt", "completion"}
+_SAYING = {"content", "tool_calls"}
 _BATCH_ROWS = 1000
 # The csv module takes four bytes a character.
 _CELL_CHARACTERS_MAX, _LINE_CHARACTERS_MAX = 8 << 20, 16 << 20
@@ -112,19 +115,44 @@ def read_table(
         source.close()
 
 
+class _Lines:
+    """Lines with one after the last, which the csv module makes a row unless a quote is open."""
+
+    END = "\x1e"
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self.ended = lines, False
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._lines
+        self.ended = True
+        yield self.END
+
+
+def _unclosed(last_line: int) -> DataError:
+    return DataError(
+        f"a cell has a quote before it, and none after it until the last line, {last_line}",
+        fix="add the quote, or double it if it belongs to the text",
+    )
+
+
 def _text_rows(
     source: Source, kind: FileKind, options: TableOptions
-) -> Iterator[tuple[int, Sequence[Any]]]:
+) -> Iterator[tuple[int, Sequence[Any] | DataError]]:
     encoding = kind.encoding
     csv.field_size_limit(_CELL_CHARACTERS_MAX)
     with source.opened() as stream:
         codec = "utf-8-sig" if encoding == "utf-8" else encoding
         text = io.TextIOWrapper(stream, codec, newline="")
-        lines = _lines_from(options.skip_lines, text, source.path)
+        lines = _Lines(_lines_from(options.skip_lines, text, source.path))
         reader = csv.reader(lines, delimiter=kind.delimiter)
         try:
             line = options.skip_lines + 1
             for row in reader:
+                if lines.ended:
+                    if row != [_Lines.END]:
+                        yield line, _unclosed(options.skip_lines + reader.line_num - 1)
+                    return
                 yield line, row
                 line = options.skip_lines + reader.line_num + 1
         except UnicodeDecodeError as error:
@@ -190,11 +218,17 @@ def _sheet_rows(
 
 
 def _read_lines(
-    rows: Iterator[tuple[int, Sequence[Any]]], path: str
+    rows: Iterator[tuple[int, Sequence[Any] | DataError]], path: str
 ) -> Iterator[tuple[int, TableRow | DataError]]:
     """Make rows by the names of the first line that is not blank."""
     header: list[str] = []
     for line, cells in rows:
+        if isinstance(cells, DataError):
+            if not header:
+                cells.where = f"{path}:{line}"
+                raise cells
+            yield line, cells
+            continue
         if all(cell in (None, "") for cell in cells):
             continue
         if not header:
@@ -235,10 +269,20 @@ def _named(cells: Any) -> TableRow:
         if cell in (None, ""):
             continue
         row[name] = cell
-        if name in _NESTED and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
+        is_known = name in _NESTED or name in _TEXTS_OR_MESSAGES
+        if is_known and isinstance(cell, str) and cell.lstrip()[:1] in ("[", "{"):
             with suppress(ValueError, RecursionError):
-                row[name] = json.loads(cell)
+                value = json.loads(cell)
+                row[name] = value if name in _NESTED or _are_messages(value) else cell
     return row
+
+
+def _are_messages(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(x, dict) and "role" in x and x.keys() & _SAYING for x in value)
+    )
 
 
 def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
