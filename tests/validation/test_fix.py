@@ -1,4 +1,7 @@
 import json
+import os
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +127,21 @@ def test_what_is_no_jsonl_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="no row has the fields"):
         fix([tmp_path / "odd.jsonl"], out)
     (tmp_path / "odd.jsonl").unlink()
-    with pytest.raises(UsageError, match="cannot be read twice"):
-        fix(["-"], out)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["-", "pipe"])
+def test_what_is_read_again_is_no_pipe(empty_folder, name):
+    os.mkfifo("pipe")
+    with pytest.raises(UsageError, match=f"format: {name} can be read only once"):
+        fix([name], "fixed.jsonl")
+    with pytest.raises(UsageError, match=f"size_of: {name} can be read only once"):
+        validate([name], size_of={}.get)
+    assert os.listdir() == ["pipe"]
+
+
+def test_a_pipe_is_read_once_where_the_format_is_named(empty_folder):
+    os.mkfifo("pipe")
+    lines = row("a", "1") + b"\n\n" + row("b", "2") + b"\n"
+    threading.Thread(target=Path("pipe").write_bytes, args=[lines], daemon=True).start()
+    assert fix(["pipe"], "fixed.jsonl", format="palm").rows_written == 2

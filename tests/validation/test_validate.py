@@ -124,12 +124,18 @@ def test_repeats_name_the_earlier_line_and_file(tmp_path):
          f"the same input and output are at line 101 of {first}"),
         (str(second), 3, "conflicting-row",
          f"the same input with another output is at line 101 of {first}"),
-        (str(second), 4, "duplicate-row", "the same input and output are at line 3"),
+        (str(second), 4, "duplicate-row", f"the same input and output are at line 3 of {second}"),
     ]  # fmt: skip
     assert report.errors == 0
     assert [file.rows for file in report.files] == [101, 3]
     digests = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in (first, second))
     assert report.fingerprint == hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def test_a_repeat_in_the_only_file_names_the_line_alone(tmp_path):
+    path = write(tmp_path / "a.jsonl", *defects.sound_lines("palm", 100), *2 * [pair("q", "a")])
+    (problem,) = validate([path]).problems
+    assert problem.message == "the same input and output are at line 101"
 
 
 def test_a_row_of_the_evaluation_file_is_a_leak_however_it_is_written(tmp_path):

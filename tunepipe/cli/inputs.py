@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunepipe.catalog.catalog import Catalog
+from tunepipe.data.source import STDIN, is_stream
 from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.files import refuse_same
 from tunepipe.stores import storage
@@ -20,25 +20,6 @@ if TYPE_CHECKING:
     from tunepipe.data.predictions import Prediction
     from tunepipe.splitting.split import SplitReport
     from tunepipe.validation.validate import Report
-
-STDIN = "-"
-
-
-def is_stream(name: str) -> bool:
-    """Return True for what can be read only once: standard input, a pipe or a device."""
-    return name == STDIN or (
-        os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
-    )
-
-
-def refuse_streams(names: Iterable[str], where: str) -> None:
-    """Refuse what can be read only once, where it would be read again."""
-    for name in filter(is_stream, names):
-        raise UsageError(
-            f"{name} can be read only once",
-            where=where,
-            fix="write the rows to a file, and name it",
-        )
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tunepipe.catalog.catalog import Catalog, load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.cli import options
-from tunepipe.cli.inputs import dataset_format, refuse_streams
+from tunepipe.cli.inputs import dataset_format
+from tunepipe.data.source import refuse_streams
 from tunepipe.errors import UsageError
 from tunepipe.extras import require
 

@@ -38,6 +38,7 @@ from tunepipe.files import unreadable
 Opener = Callable[[str], BinaryIO]
 Path = str | os.PathLike[str]
 
+STDIN = "-"
 SNIFFED_LINES = 100
 SNIFFED_FILES = 8
 _HEAD_BYTES = 1 << 18
@@ -107,9 +108,26 @@ def expanded(paths: Path | Iterable[Path]) -> list[str]:
     return names
 
 
+def is_stream(name: str) -> bool:
+    """Return True for what can be read only once: standard input, a pipe or a device."""
+    return name == STDIN or (
+        os.path.exists(name) and not (os.path.isfile(name) or os.path.isdir(name))
+    )
+
+
+def refuse_streams(names: Iterable[str], where: str) -> None:
+    """Refuse what can be read only once, where it would be read again."""
+    for name in filter(is_stream, names):
+        raise UsageError(
+            f"{name} can be read only once",
+            where=where,
+            fix="write the rows to a file, and name it",
+        )
+
+
 def open_local(path: str) -> BinaryIO:
     """Open a file of this machine, or standard input for "-"."""
-    if path == "-":
+    if path == STDIN:
         return sys.stdin.buffer
     if "://" in path:
         raise UsageError("not a local path", where=path, fix="copy it here first")
@@ -126,7 +144,7 @@ class Source:
         self.path = os.fspath(path)
         self._digest = hashlib.sha256()
         self.bytes = 0
-        self._local = opener is open_local and self.path != "-"
+        self._local = opener is open_local and self.path != STDIN
         try:
             self._file = opener(self.path)
             self._head = self._read_head()

@@ -20,8 +20,15 @@ from tunepipe.catalog.limits import Rules
 from tunepipe.data.encodings import BOM
 from tunepipe.data.formats import canonical
 from tunepipe.data.rows import numbered_lines
-from tunepipe.data.source import Opener, Path, Source, expanded, format_of, open_local
-from tunepipe.errors import UsageError
+from tunepipe.data.source import (
+    Opener,
+    Path,
+    Source,
+    expanded,
+    format_of,
+    open_local,
+    refuse_streams,
+)
 from tunepipe.files import replacing
 from tunepipe.validation.row_checks import Diagnosis, diagnose, overlong
 from tunepipe.validation.statistics import hashes
@@ -96,12 +103,11 @@ def fix(
 
     Raises:
         DataError: A file is not JSONL, or no row shows the format.
-        UsageError: A file cannot be read or written.
+        UsageError: A file cannot be read or written, or is a pipe and the format is not named.
     """
     names = expanded(paths)
     if format == "auto":
-        if "-" in names:
-            raise UsageError("standard input cannot be read twice", fix="name the --format")
+        refuse_streams(names, "format")
         format = format_of(names, opener)
     rules = (catalog or load_catalog()).rules_for(format, model, pii=pii)
     refused = os.fspath(rejects) or rejects_path(out)

@@ -184,7 +184,7 @@ def _earlier(repeat: Repeat, scanned: Scanned) -> str:
     line = f"line {repeat.earlier_line}"
     if repeat.code in ("eval-leak", "opening-leak"):
         return f"{line} of {scanned.others[repeat.earlier_file]}"
-    if repeat.earlier_file == repeat.file:
+    if len(scanned.files) == 1:
         return line
     return f"{line} of {scanned.files[repeat.earlier_file].path}"
 

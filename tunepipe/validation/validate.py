@@ -23,6 +23,7 @@ from tunepipe.data.source import (
     Span,
     expanded,
     open_local,
+    refuse_streams,
 )
 from tunepipe.errors import UsageError, plural
 from tunepipe.validation.duplicates import RepeatFinder
@@ -134,6 +135,8 @@ def scan(
 ) -> Scanned:
     """Check every line, and hand its hashes and signatures to a function; see `validate`."""
     names, opener = expanded(paths), settings.opener
+    if settings.size_of:
+        refuse_streams(names, "size_of")
     # The first few files tell the format.
     opened = {name: Source(name, opener) for name in dict.fromkeys(names[:SNIFFED_FILES])}
     scanned = Scanned(_rules(opened, settings), Tally(settings.max_problems))

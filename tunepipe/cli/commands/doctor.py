@@ -18,8 +18,9 @@ from tunepipe.catalog.accelerators import machine_of
 from tunepipe.catalog.ageing import age_warnings, tables_version
 from tunepipe.catalog.tables import load
 from tunepipe.cli import options
-from tunepipe.cli.inputs import dataset_format, refuse_streams, validated_files
+from tunepipe.cli.inputs import dataset_format, validated_files
 from tunepipe.cli.output import Output
+from tunepipe.data.source import refuse_streams
 from tunepipe.distribution import content_hash
 from tunepipe.errors import DataError, LimitError, UsageError, plural
 from tunepipe.extras import install_command

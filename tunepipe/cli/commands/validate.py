@@ -8,8 +8,9 @@ from typing import Any
 import typer
 
 from tunepipe.cli import options
-from tunepipe.cli.inputs import expanded, refuse_streams, validated_files, written
+from tunepipe.cli.inputs import expanded, validated_files, written
 from tunepipe.cli.output import Output
+from tunepipe.data.source import refuse_streams
 from tunepipe.errors import DataError, plural
 from tunepipe.files import refuse_same
 from tunepipe.stores import storage
