@@ -74,6 +74,10 @@ def test_blank_lines_are_skipped_and_other_fields_are_kept(tmp_path):
         (b'{"id": "b"} x', "the line is not JSON (Extra data)"),
         (b'{"id": "\xff"}', "the bytes from byte 9 of the line are not UTF-8"),
         (b"[1]", "the line is not a JSON object"),
+        (
+            GOOD.replace('"a"', '"b", "reference": "x"').encode(),
+            "the key reference occurs twice in an object",
+        ),
         (b'{"reference": "r", "prediction": "p"}', "the field id is missing"),
         (b'{"id": "b", "prediction": "p"}', "the field reference is missing"),
         (b'{"id": "b", "reference": "r"}', "the field prediction is missing"),
@@ -120,7 +124,31 @@ def test_numbers_that_are_not_known_are_left_out_and_an_answers_number_is_whole(
 def test_a_line_in_another_encoding_names_it():
     with pytest.raises(UsageError) as caught:
         predictions.decode('{"id": "é"}'.encode("cp1252"))
-    assert caught.value.fix == "tunepipe convert IN OUT --to FORMAT --encoding cp1252"
+    assert caught.value.fix == "save the file as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("content", "found", "fix"),
+    [
+        (GOOD.encode("utf-16"), "the file is UTF-16", "write one JSON object a line, in UTF-8"),
+        (f"[{GOOD}]".encode(), "the file is one JSON array",
+         "write one JSON object a line, in UTF-8"),
+        (b"id,reference\n1,a\n", "the file is CSV, a table of separated values",
+         "write one JSON object a line, in UTF-8"),
+        (b"version https://git-lfs", "the file is a Git LFS pointer, not the data", "git lfs pull"),
+    ],
+)  # fmt: skip
+def test_convert_is_no_fix_for_a_predictions_file(tmp_path, content, found, fix):
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        predictions.read(path)
+    assert (caught.value.found, caught.value.fix) == (found, fix)
+
+
+def test_optional_texts_that_are_null_are_not_there():
+    row = json.loads(GOOD) | {"group": None, "hash": None, "error": None}
+    assert predictions.decode(json.dumps(row)) == Prediction("a", "i", "r", "p")
 
 
 def test_fields_that_can_name_a_slice():

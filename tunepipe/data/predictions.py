@@ -21,6 +21,7 @@ from tunepipe.data.conversations import Example
 from tunepipe.data.encodings import BOM, describe_not_utf8
 from tunepipe.data.rows import numbered_lines, overlong_message
 from tunepipe.data.source import Source
+from tunepipe.data.turns import DuplicateKeyError, without_repeats
 from tunepipe.errors import UsageError
 from tunepipe.files import replacing
 
@@ -133,10 +134,12 @@ def encode(row: Prediction) -> str:
 def decode(line: str | bytes, *, where: str = "") -> Prediction:
     """Read one line; one that is not a prediction is a UsageError."""
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=without_repeats)
     except UnicodeDecodeError as error:
-        message, fix = describe_not_utf8(line if isinstance(line, bytes) else b"", error)
-        raise UsageError(message, where=where, fix=fix or "save the file as UTF-8") from None
+        message, _ = describe_not_utf8(line if isinstance(line, bytes) else b"", error)
+        raise UsageError(message, where=where, fix="save the file as UTF-8") from None
+    except DuplicateKeyError as error:
+        raise UsageError(str(error), where=where, fix="keep one of the two values") from None
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
         raise UsageError(f"the line is not JSON ({reason})", where=where, fix=_FIX) from None
@@ -153,6 +156,8 @@ def decode(line: str | bytes, *, where: str = "") -> Prediction:
                 known[name] = _number(name, value, where)
         elif name not in _TEXTS:
             others[name] = value
+        elif value is None and name in _TEXTS[4:]:
+            continue  # null is no value, as most tools write it
         elif type(value) is int and name in ("id", "group"):
             known[name] = str(value)  # a whole number, as many tools count rows
         elif isinstance(value, str) or (name == "prediction" and value is None):
@@ -191,7 +196,12 @@ def short_fields(example: Example) -> dict[str, Any]:
 def read_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a JSONL file that are not blank, with their numbers."""
     source = Source(path)
-    source.require_rows(UsageError)
+    try:
+        source.require_rows(UsageError)
+    except UsageError as error:
+        if "tunepipe convert" in error.fix:  # which reads datasets alone
+            error.fix = "write one JSON object a line, in UTF-8"
+        raise
     for number, line in numbered_lines(source):
         if isinstance(line, int):
             where = f"{os.fspath(path)}, line {number}"

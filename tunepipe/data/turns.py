@@ -171,7 +171,8 @@ class DuplicateKeyError(ValueError):
     """An object that has a key twice."""
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a decoded object from its fields; one that occurs twice is a DuplicateKeyError."""
     result = dict(pairs)
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
@@ -208,7 +209,7 @@ def _whole(digits: str) -> int:
 strict_json, lenient_json = (
     json.JSONDecoder(
         strict=strict,
-        object_pairs_hook=_without_repeats,
+        object_pairs_hook=without_repeats,
         parse_constant=refuse_constant,
         parse_float=_fraction,
         parse_int=_whole,
