@@ -90,6 +90,14 @@ def without(*names):
     return broken
 
 
+def as_folder(name):
+    def broken(folder):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return broken
+
+
 def as_gguf(folder):
     (folder / "model.safetensors").rename(folder / "model.gguf")
 
@@ -154,6 +162,32 @@ CASES = {
     "a tokenizer's LFS pointer": (
         with_text("tokenizer.json", LFS.decode()),
         r"tokenizer\.json is a Git LFS pointer",
+    ),
+    "an index of nothing": (
+        with_text("model.safetensors.index.json", "[]"),
+        r"model\.safetensors\.index\.json has no weight_map",
+    ),
+    "a folder for weights": (as_folder("model.safetensors"), r"model\.safetensors is a folder"),
+    "a tokenizer of nothing": (with_text("tokenizer.json", "{}"), r"\(KeyError: 'added_tokens'\)"),
+    "a tokenizer of a later version": (
+        with_text("tokenizer.json", '{"added_tokens": [], "model": {"type": "New"}}'),
+        r"holds no model in Hugging Face layout \(",
+    ),
+    "settings of a tokenizer that are a list": (
+        with_text("tokenizer_config.json", "[]"),
+        r"\(AttributeError: ",
+    ),
+    "a configuration of nothing": (with_text("config.json", "null"), r"\(TypeError: "),
+    "a number as a text": (
+        with_config(hidden_size="64"),
+        r"expected int, got str \(value: '64'\)",
+    ),
+    "heads that do not divide": (with_config(num_attention_heads=7), "not a multiple of"),
+    "an unknown activation": (with_config(hidden_act="nope"), r"\(KeyError: 'nope'\)"),
+    "an adapter of nothing": (with_text("adapter_config.json", "[]"), "names no base model"),
+    "an adapter of a number": (
+        with_text("adapter_config.json", '{"base_model_name_or_path": 3}'),
+        "names no base model",
     ),
     "an unknown kind": (with_config(model_type="llama9"), "has model type `llama9`"),
     "no weights": (without("model.safetensors"), "holds no model in Hugging Face layout"),

@@ -26,6 +26,7 @@ _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _MAX_TOKENS = 4096
 _DOWNLOAD = "download it again, whole (git lfs pull, or hf download)"
 _NAMED = 3  # tensors that a message names
+_REASON_CHARACTERS = 200
 
 
 def check_base_model(name: str, options: LocalOptions) -> Any:
@@ -124,8 +125,6 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
     A folder is never looked up in the hub, and no code of a model's own is run. `name` may have a
     revision; `what` is the parameter that named it.
     """
-    from safetensors import SafetensorError
-
     is_folder = Path(name).is_dir()
     hub_id, revision = split_revision(name)
     try:
@@ -135,9 +134,9 @@ def loading(name: str, what: str = "base_model") -> Iterator[dict[str, Any]]:
             "local_files_only": is_folder,
             "trust_remote_code": False,
         }
-    except UsageError:
+    except (UsageError, ImportError):
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+    except Exception as error:  # the packages raise what their parsers and constructors raise
         if "trust_remote_code" in str(error):
             found = "it needs Python code of its own, which is never run here"
             fix = "take a model whose kind transformers knows"
@@ -275,14 +274,15 @@ def adapter_of(name: str) -> dict[str, Any]:
     if not file.exists():
         return {}
     fault = file_fault(file)
-    content: dict[str, Any] = {} if fault else json.loads(file.read_text(encoding="utf-8"))
-    if not content.get("base_model_name_or_path"):
+    content = {} if fault else json.loads(file.read_text(encoding="utf-8"))
+    base = content.get("base_model_name_or_path") if isinstance(content, dict) else None
+    if not isinstance(base, str) or not base:
         raise UsageError(
             fault or f"{ADAPTER} names no base model",
             where=f"base_model {name}",
             fix=_DOWNLOAD if fault else "set base_model_name_or_path in it",
         )
-    return content
+    return dict(content)
 
 
 def whole_model_of(name: str) -> str:
@@ -321,8 +321,11 @@ def _folder_fault(folder: Path, error: Exception) -> tuple[str, str]:
             "its weights are a pickle that holds more than weights, which is not read",
             "take the model in safetensors",
         )
+    reason = _first_line(error)
+    if not isinstance(error, (OSError, ValueError, RuntimeError)):  # whose texts are for people
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:_REASON_CHARACTERS]}"
     return (
-        f"the folder holds no model in Hugging Face layout ({_first_line(error)})",
+        f"the folder holds no model in Hugging Face layout ({reason})",
         "name a folder with config.json, tokenizer and safetensors",
     )
 
@@ -337,7 +340,11 @@ def weights_fault(folder: Path) -> str:
     if (folder / ADAPTER).exists() and not any("adapter" in file.name for file in files):
         return "adapter_model.safetensors is missing"
     for index in indexes:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        content = json.loads(index.read_text(encoding="utf-8"))
+        weights = content.get("weight_map") if isinstance(content, dict) else None
+        if not isinstance(weights, dict):
+            return f"{index.name} has no weight_map, which names the files"
+        shards = set(map(str, weights.values()))
         if missing := sorted(shard for shard in shards if not (folder / shard).exists()):
             count = f"{len(missing)} of its {len(shards)}"
             return f"it lacks {count} files of weights ({_some(missing)})"
@@ -348,6 +355,8 @@ def file_fault(file: Path) -> str:
     """Return what is wrong with a file of weights or of JSON; "" for nothing that can be seen."""
     from safetensors import SafetensorError, safe_open
 
+    if file.is_dir():
+        return f"{file.name} is a folder"
     with file.open("rb") as content:
         first = content.read(40)
     if not first:
