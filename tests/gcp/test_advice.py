@@ -24,6 +24,21 @@ def test_a_message_of_a_tuning_job_has_a_remedy(message, remedy):
 
 
 @pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("text-bison@001 is no longer available for tuning.", "Google has retired the model"),
+        ("The requested bucket name is not available.", ""),
+        ("The accelerator type NVIDIA_H100_80GB is not available in us-west2.", ""),
+        ("Python 3.8 is no longer supported.", ""),
+        ("Artifact Registry API has not been used in project 1 before or it is disabled.",
+         "enable the API that the message names"),
+    ],
+)  # fmt: skip
+def test_a_remedy_is_given_where_the_words_bear_it_out(message, remedy):
+    assert advice(message).startswith(remedy) if remedy else not advice(message)
+
+
+@pytest.mark.parametrize(
     ("error", "page", "fix"),
     [
         (api.TooManyRequests("high demand"), "page.md", advice("high demand")),  # words first

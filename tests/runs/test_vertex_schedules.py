@@ -2,11 +2,13 @@
 
 import json
 import subprocess
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION
 from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
+from tunepipe.runs import vertex_schedules
 
 PLACE = ("--project", PROJECT, "--region", REGION)
 APPLY = (
@@ -142,6 +144,16 @@ def test_what_cannot_be_scheduled(said, rows, extra, found):
     assert code == 2
     assert found in f"{error['error']['found']} {error['error']['fix']}"
     assert rows.calls("CreateSchedule") == []
+
+
+def test_a_state_of_a_later_version_is_shown():
+    from google.cloud import aiplatform_v1 as api
+
+    job = {"runtime_config": {}}
+    schedule = api.Schedule(cron="0 3 * * 1", create_pipeline_job_request={"pipeline_job": job})
+    schedule._pb.state = 42
+    found = vertex_schedules._listed(schedule, datetime.now(UTC))
+    assert (found.state, found.next_run) == ("state_42", "")
 
 
 def test_a_schedule_of_others_is_left_alone(said, rows):

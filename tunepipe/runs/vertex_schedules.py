@@ -140,13 +140,13 @@ def listed(place: str, now: datetime) -> list[ListedSchedule]:
 
 def _listed(schedule: Any, now: datetime) -> ListedSchedule:
     job = schedule.create_pipeline_job_request.pipeline_job
-    active = schedule.state.name == "ACTIVE"
+    state = clients.state_of(schedule)
     return ListedSchedule(
         name=schedule.display_name,
         resource=schedule.name,
-        state=schedule.state.name.lower(),
+        state=state.lower(),
         cron=schedule.cron,
-        next_run=next_run(schedule.cron, now) if active else "",
+        next_run=next_run(schedule.cron, now) if state == "ACTIVE" else "",
         runs=int(schedule.started_run_count),
         dataset=str(dict(job.runtime_config.parameter_values).get("dataset_uri", "")),
         backend=dict(job.labels).get("tunepipe_backend", ""),

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import kfp_server_api as api
 import pytest
 
+from tunepipe.errors import CloudError
 from tunepipe.runs.kfp.host import KfpHost, KfpSettings, _words, pages, pipeline_name
 from tunepipe.runs.kfp.host_runs import _pod, _status, backend_of
 from tunepipe.runs.kfp.schedules import _as_text, _cron_of, _parameters
@@ -31,6 +32,8 @@ def test_every_page_of_a_list_is_read():
         ('{"error_message": "f"}', "f"),
         ("{}", "reason"),
         ("<html>", "reason"),
+        ('"denied"', "denied"),
+        ("[]", "reason"),
         (None, "reason"),
         (f'{{"error": "{"x" * 3000}"}}', "x" * 2000),
     ],
@@ -42,6 +45,15 @@ def test_the_words_of_a_host(body, words):
     found = KfpHost("http://h")._explanation(error)
     assert found.found == f"the KFP host answered 403: {words}"
     assert "namespace" in found.fix
+
+
+@pytest.mark.parametrize("run_id", [None, "", 3])
+def test_what_answers_without_an_id_is_no_host(run_id):
+    host = KfpHost("http://h")
+    assert host.id_of(SimpleNamespace(run_id="1"), "run_id") == "1"
+    for answer in (SimpleNamespace(run_id=run_id), "<html>"):
+        with pytest.raises(CloudError, match="http://h: the answer of the KFP host has no run_id"):
+            host.id_of(answer, "run_id")
 
 
 def test_a_host_without_words_is_named_by_its_code():

@@ -86,6 +86,8 @@ def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
     assert (code, made["run"]) == (0, run["run_id"])
     assert run["runtime_config"]["parameters"]["series"] == "nightly"
     assert asked(host, capfd, "run-now", "nightly", "--yes")[0] == 3, "one is under way"
+    run["state"] = "SUSPENDED"  # of a later version, and no end
+    assert asked(host, capfd, "run-now", "nightly", "--yes")[0] == 3
     run["state"] = "SUCCEEDED"
     host.runs["another's"] = {
         "run_id": "another's", "display_name": "nightly-eu-20261125030000", "state": "RUNNING",

@@ -147,6 +147,7 @@ for _function in (apply, list_schedules, pause, resume, delete, run_now):
 def _apply_on_vertex(
     name: str, when: Cron, described: VertexRun, dry_run: bool, agreed: Agreed, out: Output
 ) -> dict[str, Any]:
+    from tunepipe.gcp.clients import state_of
     from tunepipe.runs import vertex_request, vertex_schedules
     from tunepipe.runs.vertex import upload
 
@@ -163,7 +164,7 @@ def _apply_on_vertex(
         present = (
             vertex_schedules.update(present, after) if present else vertex_schedules.create(after)
         )
-    if present and present.state.name == "PAUSED":
+    if present and state_of(present) == "PAUSED":
         out.line("it is paused: tunepipe schedule resume", "yellow")
     action = f"would {change}" if dry_run else f"{change}d"
     return {

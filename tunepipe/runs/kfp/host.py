@@ -111,6 +111,17 @@ class KfpHost:
         """The namespace for calls that take one; None on a host for one user."""
         return self.settings.namespace or None
 
+    def id_of(self, answer: Any, field: str) -> str:
+        """Return an id that the host has given; what answers without one is no KFP host."""
+        value = getattr(answer, field, None)
+        if not (isinstance(value, str) and value):
+            raise CloudError(
+                f"the answer of the KFP host has no {field}",
+                where=self.url,
+                fix="check --kfp-host, and what answers in its place; its API is at /apis/v2beta1",
+            )
+        return value
+
     def settings_of_run(self, client: Any) -> dict[str, Any]:
         """Return where a run is listed and what it gets, as kfp's client names that."""
         settings = self.settings
@@ -215,6 +226,8 @@ def _words(error: Any) -> str:
         answer = json.loads(error.body)
     except (TypeError, ValueError):
         return str(error.reason or "")
+    if not isinstance(answer, dict):
+        return str(answer or error.reason or "")[:2000]
     message = answer.get("message") or answer.get("error") or answer.get("error_message")
     return str(message or error.reason or "")[:2000]
 

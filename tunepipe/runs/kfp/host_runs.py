@@ -32,7 +32,7 @@ def submit(host: KfpHost, request: HostRequest, name: str) -> str:
             version_id=version,
             params=dict(request.parameters),
         )
-    return str(run.run_id)
+    return host.id_of(run, "run_id")
 
 
 def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tuple[str, str]:
@@ -42,11 +42,11 @@ def _uploaded(client: Any, host: KfpHost, request: HostRequest, path: str) -> tu
     pipeline = next((each for each in pipelines if each.display_name == name), None)
     # The upload makes a first version named as the pipeline; a second one has its own name.
     pipeline = pipeline or client.upload_pipeline(path, name, namespace=host.namespace)
-    place = {"pipeline_id": pipeline.pipeline_id}
+    place = {"pipeline_id": host.id_of(pipeline, "pipeline_id")}
     versions = pages(client.list_pipeline_versions, "pipeline_versions", **place)
     present = next((each for each in versions if each.display_name == version), None)
     present = present or client.upload_pipeline_version(path, version, **place)
-    return str(pipeline.pipeline_id), str(present.pipeline_version_id)
+    return place["pipeline_id"], host.id_of(present, "pipeline_version_id")
 
 
 def status(host: KfpHost, run_id: str) -> RunStatus:

@@ -21,7 +21,8 @@ from tunepipe.runs.kfp.request import LOCAL, HostRequest
 
 _NEWEST = 100  # how far back a run that is under way is looked for
 _BY_HAND = re.compile(r"-\d{14}\Z")  # what run_now puts behind the schedule's name
-_UNDER_WAY = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
+# Any other state is that of a run under way, one that this version does not know too.
+_ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 
 def apply(
@@ -75,9 +76,10 @@ def apply(
                 params=dict(request.parameters),
                 pipeline_package_path=path,
             )
+        resource = host.id_of(recurring_run, "recurring_run_id")
         for recurring in old:
             client.delete_recurring_run(recurring.recurring_run_id)
-    return ("replaced" if old else "created"), str(recurring_run.recurring_run_id)
+    return ("replaced" if old else "created"), resource
 
 
 def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
@@ -108,7 +110,7 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
         for run in islice(pages(client.list_runs, "runs", **order), _NEWEST):
             ours = run.recurring_run_id == recurring.recurring_run_id
             by_hand = _BY_HAND.sub("", str(run.display_name)) == name
-            if (ours or by_hand) and str(run.state) in _UNDER_WAY:
+            if (ours or by_hand) and str(run.state) not in _ENDED:
                 status = f"tunepipe status {run.run_id} {host.options}"
                 raise still_running(f"{host.url}: {run.run_id}", status)
         with pipeline_file(_as_text(recurring.pipeline_spec)) as path:
@@ -118,7 +120,7 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
                 pipeline_package_path=path,
                 params=_parameters(recurring),
             )
-    return str(run.run_id)
+    return host.id_of(run, "run_id")
 
 
 def _all(client: Any, host: KfpHost) -> Iterator[Any]:
