@@ -1,5 +1,6 @@
 """Formats as one another: what is carried over exactly, and what is refused with its reason."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -405,6 +406,10 @@ def test_tables_come_in_with_their_columns_named(tmp_path, kind):
     ]
     assert (report.rows, report.written) == (3, 3)
     assert list(map(json.loads, target.read_text().splitlines())) == expected
+    packed = tmp_path / f"in.{kind}.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert conversion.convert(packed, tmp_path / "packed", "palm", **columns) == report
+    assert (tmp_path / "packed").read_bytes() == target.read_bytes()
     conversion.convert(path, target, "gemini", **columns, system_column="s")
     first, second, _ = map(json.loads, target.read_text().splitlines())
     assert first["systemInstruction"]["parts"] == [{"text": "be kind"}]

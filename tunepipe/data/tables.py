@@ -293,8 +293,12 @@ def _read_parquet(source: Source) -> Iterator[tuple[int, TableRow | DataError]]:
             "Parquet is read from files alone", where=source.path, fix="write it to a file first"
         )
     number = 0
+    content: Any = source.path
+    if source.is_gzip:  # as an object that is stored with Content-Encoding: gzip
+        with source.opened() as stream:
+            content = io.BytesIO(stream.read())
     try:
-        with parquet.ParquetFile(source.path) as file:
+        with parquet.ParquetFile(content) as file:
             for batch in file.iter_batches(_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
