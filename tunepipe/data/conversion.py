@@ -12,17 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunepipe.catalog.limits import LINE_BYTES_MAX
 from tunepipe.data import formats
 from tunepipe.data.conversations import convert_row, without_nulls
 from tunepipe.data.encodings import name_of
 from tunepipe.data.rows import decode, numbered_lines, overlong_message
-from tunepipe.data.shapes import Shape, detect_shape, pair_shape
+from tunepipe.data.shapes import SYSTEMS, Shape, detect_shape, pair_shape
 from tunepipe.data.source import SNIFFED_LINES, Path, Source
 from tunepipe.data.tables import TableOptions, columns_of, flattened, read_table, table_kind
-from tunepipe.data.turns import DuplicateKeyError, check_text, strict_json
+from tunepipe.data.turns import DuplicateKeyError, check_text, is_blank, refusal, strict_json
 from tunepipe.errors import DataError, TunepipeError, UsageError
 from tunepipe.files import refuse_same, replacing
 
@@ -36,8 +36,31 @@ _NA_TEXTS = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None"
 # What is between the rows of a JSON array, and before and after them.
 _JSON_BETWEEN = re.compile(r"[\s,\[\]]*")
 
+# What the prompt of a preference is called, in the datasets that have one.
+_PROMPTS = ("prompt", "question", "query", "instruction", "input")
+_SHAREGPT_ROLES = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "model", "chatgpt", "bot"), "assistant"),
+    **dict.fromkeys(("system", "developer"), "system"),
+}
+_SHAREGPT_FIELDS = {"from", "role", "value", "content", "weight"}
+
 # The number of a line or row, and what it holds, or why that cannot be read.
 Item = tuple[int, Mapping[str, Any] | DataError]
+
+
+class Reading(NamedTuple):
+    """A row of a format, made from one of a shape.
+
+    Args:
+        row: The row.
+        used: The fields that it was made from.
+        lost: What was left out of them, by name.
+    """
+
+    row: dict[str, Any]
+    used: set[str]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass
@@ -234,7 +257,7 @@ def _converted(
     if shape is None:
         return convert_row(row, format, to)
     try:
-        reading = shape.read(without_nulls(row))
+        reading = _read_shape(without_nulls(row), shape)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
@@ -245,6 +268,14 @@ def _converted(
     unused = row.keys() - reading.used
     others = (name for name in unused if row[name] not in (None, "", [], {}))
     return fresh, (*more, *reading.lost, *sorted(others))
+
+
+def _read_shape(row: Mapping[str, Any], shape: Shape) -> Reading:
+    """Make a row of the shape's format from one without fields that are null."""
+    if reason := _REFUSALS.get(shape.name):
+        raise DataError(reason, fix=shape.fix)
+    reader = _READERS.get(shape.name)
+    return reader(row) if reader else _pair(row, shape)
 
 
 def _items(source: Source, options: TableOptions, notes: list[str]) -> Iterator[Item]:
@@ -380,3 +411,119 @@ def openai_request(fields: Mapping[str, Any], format: str) -> dict[str, Any]:
     row = fields if format == "messages" else convert_row(fields, format, "messages")[0]
     request: dict[str, Any] = {"messages": row["messages"][:-1]}
     return request | ({"tools": row["tools"]} if row.get("tools") else {})
+
+
+def _alpaca(row: Mapping[str, Any]) -> Reading:
+    turns: list[tuple[str, str]] = []
+    history = row.get("history", [])
+    for item in history if isinstance(history, list) else [history]:
+        if not (isinstance(item, list) and [type(text) for text in item] == [str, str]):
+            raise refusal("the field history is not a list of pairs of texts")
+        turns += [("user", item[0]), ("assistant", item[1])]
+    turns += [("user", _instruction(row)), ("assistant", _text(row, "output"))]
+    used = {"instruction", "input", "output", "system", "history"}
+    return Reading(_messages(_optional_text(row, "system"), turns), used)
+
+
+def _instruction(row: Mapping[str, Any]) -> str:
+    question, more = _text(row, "instruction"), _optional_text(row, "input")
+    return f"{question}\n\n{more}" if more else question
+
+
+def _sharegpt(row: Mapping[str, Any]) -> Reading:
+    field = "conversations" if "conversations" in row else "conversation"
+    messages = _messages(_optional_text(row, "system"), [])["messages"]
+    lost: set[str] = set()
+    for number, turn in enumerate(row[field]):
+        if not isinstance(turn, dict):
+            raise refusal(f"{field}[{number}] is not an object")
+        role = turn.get("from", turn.get("role"))
+        said = turn.get("value", turn.get("content"))
+        if role not in _SHAREGPT_ROLES:
+            raise refusal(f"the role of {field}[{number}] is none of {', '.join(_SHAREGPT_ROLES)}")
+        if not isinstance(said, str):
+            raise refusal(f"{field}[{number}] holds no text")
+        weight = {"weight": turn["weight"]} if "weight" in turn else {}
+        messages.append({"role": _SHAREGPT_ROLES[role], "content": said, **weight})
+        lost |= {name for name in turn.keys() - _SHAREGPT_FIELDS if turn[name] not in ("", [], {})}
+    names = tuple(f"{field}[].{name}" for name in sorted(lost))
+    return Reading({"messages": messages}, {field, "system"}, names)
+
+
+def _trl_preference(row: Mapping[str, Any]) -> Reading:
+    chosen, rejected = (_as_messages(row[name], "assistant") for name in ("chosen", "rejected"))
+    question = next((name for name in _PROMPTS if name in row), "")
+    asked = _instruction(row) if question == "instruction" else row.get(question, [])
+    prompt, shared = _as_messages(asked, "user"), list[dict[str, Any]]()
+    # What both begin with is the prompt, or ends with it.
+    while len(chosen) > 1 and len(rejected) > 1 and chosen[0] == rejected[0]:
+        shared.append(chosen.pop(0))
+        rejected.pop(0)
+    differs = shared and prompt and shared[-len(prompt) :] != prompt
+    prompt = shared or prompt
+    if differs or len(chosen) != 1 or len(rejected) != 1 or not prompt:
+        raise refusal("chosen and rejected are not one answer each to the same prompt")
+    system_field = next((name for name in SYSTEMS if name in row), "")
+    system = _messages(_optional_text(row, system_field), [])["messages"]
+    tools = {"tools": row["tools"]} if isinstance(row.get("tools"), list) else {}
+    result = {
+        "input": {"messages": [*system, *prompt], **tools},
+        "preferred_output": chosen,
+        "non_preferred_output": rejected,
+    }
+    used = {"chosen", "rejected", "tools", question, system_field}
+    return Reading(result, used | ({"input"} if question == "instruction" else set()))
+
+
+def _system_apart(row: Mapping[str, Any]) -> Reading:
+    system = _messages(row["system"], [])["messages"]
+    whole = {name: value for name, value in row.items() if name != "system"}
+    return Reading(whole | {"messages": system + row["messages"]}, set(row))
+
+
+def _pair(row: Mapping[str, Any], shape: Shape) -> Reading:
+    question, answer = (_text(row, name) for name in shape.fields)
+    system = _optional_text(row, shape.system) if shape.system else ""
+    turns = [("user", question), ("assistant", answer)]
+    return Reading(_messages(system, turns), {*shape.fields, shape.system})
+
+
+def _as_messages(value: Any, role: str) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if not isinstance(value, list) or not all(isinstance(x, dict) for x in value):
+        raise refusal("prompt, chosen or rejected is neither a text nor a list of messages")
+    return [dict(message) for message in value]
+
+
+def _messages(system: str, turns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    first = [("system", system)] if system else []
+    return {"messages": [{"role": role, "content": text} for role, text in (*first, *turns)]}
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # labels are often numbers, and a workbook has no other kind of digit
+    if value is not None and not isinstance(value, str):
+        raise refusal(f"the field {name!r} holds no text ({type(value).__name__})")
+    if value is None or is_blank(value):
+        raise refusal(f"the field {name!r} is empty")
+    return value
+
+
+def _optional_text(row: Mapping[str, Any], name: str) -> str:
+    return "" if row.get(name) in (None, "") else _text(row, name)
+
+
+# What is said of rows of a shape that no format holds.
+_REFUSALS = {
+    "text": "the row is one text without a question and an answer",
+    "TRL unpaired preference": "the row has a label that says whether its completion is good",
+}
+_READERS = {
+    "Alpaca": _alpaca,
+    "ShareGPT": _sharegpt,
+    "TRL preference": _trl_preference,
+    "system apart": _system_apart,
+}
