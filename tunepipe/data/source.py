@@ -184,7 +184,11 @@ class Source:
         """Yield the file's lines in blocks of about `block_bytes`, UTF-16 and UTF-32 as UTF-8."""
         with self.opened() as stream:
             chunks = iter(partial(stream.read, block_bytes), b"")
-            yield from _cut(_recoded(chunks, encoding) if encoding else chunks)
+            try:
+                yield from _cut(_recoded(chunks, encoding) if encoding else chunks)
+            except UnicodeError as error:  # as by UTF-16 without its mark
+                found = f"the file is not {name_of(encoding)}"
+                raise UsageError(found, where=self.path, fix="leave encoding out") from error
 
     @contextmanager
     def opened(self, decompress: bool = True) -> Iterator[Any]:

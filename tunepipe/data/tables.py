@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -67,8 +66,8 @@ def table_kind(source: Source, options: TableOptions) -> FileKind | None:
         return None
     kind = kind._replace(encoding=options.encoding or kind.encoding)
     try:
-        codecs.lookup(kind.encoding)
-    except LookupError:
+        "".encode(kind.encoding)
+    except (LookupError, UnicodeError):  # no encoding, or none of texts
         raise UsageError(
             f"unknown encoding {options.encoding!r}", where="encoding", fix="such as cp932"
         ) from None
@@ -155,7 +154,7 @@ def _text_rows(
                     return
                 yield line, row
                 line = options.skip_lines + reader.line_num + 1
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise DataError(
                 f"the bytes after line {reader.line_num} are not {name_of(encoding)}",
                 where=source.path,
