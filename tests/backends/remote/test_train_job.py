@@ -173,15 +173,22 @@ def test_a_creation_that_is_interrupted_leaves_it_in_doubt(cluster):
         """The creation is under way as this process is interrupted."""
 
         def pop(self, index):
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
             has_ended.wait(60)
             return super().pop(index)
 
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     cluster.faults = Interrupting([0])
-    with pytest.raises(KeyboardInterrupt):
-        jobs.create()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            jobs.create()
+    finally:
+        has_ended.set()
+        signal.signal(signal.SIGUSR1, before)
     assert jobs.in_doubt
-    has_ended.set()
 
 
 def test_a_job_that_is_gone_needs_no_cancellation(cluster):
