@@ -1,10 +1,11 @@
+import json
 from datetime import date
 from typing import Any
 
 import pytest
 import typer
 
-from tunepipe.cli import config
+from tunepipe.cli import config, main
 from tunepipe.cli.main import command_app
 from tunepipe.errors import UsageError
 
@@ -31,6 +32,24 @@ def test_a_verbs_own_settings_win():
     assert found["plan"] == {"region": "us-central1", "max_cost_usd": "5"}
     assert found["run"] == {"region": "europe-west4"}
     assert found["schedule"]["apply"] == {"region": "europe-west4", "cron": "0 3 * * 1"}
+
+
+@pytest.mark.parametrize("source", ["file", "environment", "flag"])
+def test_a_region_for_all_commands_does_not_refuse_a_plan_for_here(
+    tmp_path, monkeypatch, capsys, source
+):
+    monkeypatch.chdir(tmp_path)
+    if source == "file":
+        (tmp_path / config.FILE).write_text('region = "us-central1"\n')
+    if source == "environment":
+        monkeypatch.setenv("TUNEPIPE_REGION", "us-central1")
+    flags = ["--region", "us-central1"] if source == "flag" else []
+    code = main.run(["plan", "--rows", "100", "--backend", "local", "--json", *flags])
+    said = json.loads(capsys.readouterr().out)
+    if source == "flag":
+        assert (code, said["error"]["found"]) == (3, "tiny is not tuned there")
+    else:
+        assert (code, said["region"]) == (0, "local")
 
 
 @pytest.mark.parametrize(

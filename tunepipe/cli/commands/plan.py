@@ -82,7 +82,11 @@ def plan(
         dataset ([DATASET]...): Paths, URIs (gs, s3) or globs; else --rows.
     """
     merged = options.tables(context, tables)
-    result = make_plan(dataset or (), tables=merged, **plan_options.settings())
+    settings = plan_options.settings()
+    source = context.get_parameter_source("region")
+    if plan_options.backend == "local" and source and source.name != "COMMANDLINE":
+        settings["region"] = ""  # tunepipe.toml names one for all commands
+    result = make_plan(dataset or (), tables=merged, **settings)
     out.result(result.as_json())
     show_plan(result, out)
 
