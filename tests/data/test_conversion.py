@@ -459,7 +459,7 @@ def test_objects_that_are_not_one_a_line_are_read_all_the_same(tmp_path, between
 
 @pytest.mark.parametrize(
     ("number", "reason"),
-    [("NaN", "NaN is not a JSON value"), ("-Infinity", "-Infinity is no JSON value"),
+    [("NaN", "NaN is not a JSON value"), ("-Infinity", "-Infinity is not a JSON value"),
      ("1e999", "a number is too large"), ("9" * 5000, "a number has too many digits")],
 )  # fmt: skip
 def test_a_number_that_no_service_reads_is_named_in_every_kind_of_file(tmp_path, number, reason):
