@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
 from tests.backends.local.models import random_model, rows, write_base, write_rows
 from tests.standin import warm
 from tunepipe.backends.base import Prompt, TuningRequest
+from tunepipe.backends.chat_template import generation_ids
 from tunepipe.backends.local import backend, pretrained
 from tunepipe.backends.local.base_model import load_tokenizer
 from tunepipe.backends.local.options import LocalOptions, dtype_of
@@ -224,6 +225,26 @@ def test_adapter_and_merged_model_answer_alike(adapter, merged, data):
 def test_a_base_model_can_be_asked_as_it_is(base):
     (answer,) = backend.predict(base, [Prompt("a", MESSAGES)], max_output_tokens=2)
     assert answer.text is not None
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_prompt_and_its_answer_have_room_in_what_the_model_reads(tmp_path, kind):
+    """A model with learnt positions has none for another token; others only err in silence."""
+    model = write_base(tmp_path / kind, kind, max_position_embeddings=48)
+    tokenizer, reason = load_tokenizer(model), "leaves no room to answer: the model reads 48 tokens"
+    prompts = [
+        Prompt(str(n), [{"role": "user", "content": "item 7 " * n}]) for n in range(1, 24, 2)
+    ]
+    found = {each.id: each for each in backend.predict(model, prompts, max_output_tokens=40)}
+    rooms = [48 - len(generation_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    assert rooms[0] > 40 > 0 >= rooms[-1]
+    for prompt, room in zip(prompts, rooms, strict=True):
+        answer = found[prompt.id]
+        if room <= 0:
+            assert (answer.text, answer.error) == (None, f"the prompt {reason}")
+            continue
+        alone = backend.predict(model, [prompt], max_output_tokens=min(40, room))
+        assert [answer] == list(alone)
 
 
 @pytest.mark.parametrize("end", ["<|end|>", "<|system|>"], ids=["its own", "the template's"])

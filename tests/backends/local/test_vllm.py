@@ -108,8 +108,13 @@ def test_a_model_and_an_adapter_over_it_are_asked_greedily(base, seen, tmp_path,
 
 
 def test_no_more_is_read_than_the_model_can(base, seen):
-    ask(base, max_output_tokens=10_000)
+    long = Prompt("2", [{"role": "user", "content": "code of item 0 " * 99}])
+    options = PredictionOptions(max_output_tokens=10_000)
+    found = list(vllm.generate(base, [long, *PROMPTS], options, "cpu"))
     assert seen["engine"]["max_model_len"] == 256
+    assert [(answer.id, answer.text is None) for answer in found] == [
+        ("2", True), ("0", False), ("1", False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

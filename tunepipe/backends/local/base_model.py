@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,7 +24,6 @@ from tunepipe.errors import UsageError
 ADAPTER = "adapter_config.json"
 _PREFIXES = ("_orig_mod.", "module.", "base_model.model.")
 _WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
-_MAX_TOKENS = 4096
 _DOWNLOAD = "download it again, whole (git lfs pull, or hf download)"
 _NAMED = 3  # tensors that a message names
 _REASON_CHARACTERS = 200
@@ -242,12 +242,12 @@ def load_tokenizer(name: str, what: str = "base_model") -> Any:
     return tokenizer
 
 
-def max_tokens_of(config: Any) -> int:
-    """Return how many tokens a model reads, at most 4,096."""
+def context_of(config: Any) -> int:
+    """Return how many tokens a model reads, the answer's included."""
     text = config.get_text_config()
     # BLOOM and MPT, whose attention knows no last position, name no number, or another.
     reads = getattr(text, "max_position_embeddings", None) or getattr(text, "seq_length", None)
-    return min(_MAX_TOKENS, reads or _MAX_TOKENS)
+    return reads or sys.maxsize
 
 
 def quantization_of(config: Any) -> str:

@@ -13,8 +13,8 @@ from tunepipe.backends.local.backend import parameter_counts
 from tunepipe.backends.local.base_model import (
     check_base_model,
     commit_of,
+    context_of,
     load_tokenizer,
-    max_tokens_of,
     quantization_of,
     split_revision,
 )
@@ -23,7 +23,7 @@ from tunepipe.backends.local.options import dtype_of
 from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
 from tunepipe.backends.local.trainer import micro_batch_size, train
-from tunepipe.backends.local.training import SAMPLE_ROWS, TrainingTask
+from tunepipe.backends.local.training import MAX_TOKENS, SAMPLE_ROWS, TrainingTask
 from tunepipe.errors import LimitError
 from tunepipe.progress import Progress
 
@@ -41,7 +41,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         request = dataclasses.replace(request, base_model=pinned)
     tokenizer = load_tokenizer(request.base_model)
     # Rows, as tokens.
-    most = options.max_tokens or max_tokens_of(config)
+    most = options.max_tokens or min(MAX_TOKENS, context_of(config))
     rows, held_out = (encode(tokenizer, part, most) for part in task.read_rows())
     by_preference = bool(rows[0].rejected)
     # How they pass through the model: as many at once as the memory holds.

@@ -9,7 +9,12 @@ import torch
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.chat_template import answer_texts, end_ids, generation_ids
-from tunepipe.backends.local.base_model import load_config, load_tokenizer, whole_model_of
+from tunepipe.backends.local.base_model import (
+    context_of,
+    load_config,
+    load_tokenizer,
+    whole_model_of,
+)
 from tunepipe.backends.local.memory import memory_bytes, require_room_to_answer, size_of
 from tunepipe.backends.local.options import PredictionOptions, dtype_of
 from tunepipe.backends.local.pretrained import load_tuned
@@ -20,15 +25,16 @@ def generate(
     name: str, prompts: Sequence[Prompt], options: PredictionOptions, device: str
 ) -> Iterator[Answer]:
     """Answer the prompts, those of like length together, shortest first."""
-    tokenizer = load_tokenizer(name)
+    tokenizer, config = load_tokenizer(name), load_config(whole_model_of(name))
     require_room_to_answer(
-        size_of(load_config(whole_model_of(name)), rank=0),
+        size_of(config, rank=0),
         memory_bytes(device)[0],
         dtype_of(options.precision, device).itemsize,
         options.four_bit,
     )
     model = load_tuned(name, device, options.precision, four_bit=options.four_bit)
-    encoded = [(prompt.id, generation_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    encoded, too_long = encode(tokenizer, prompts, context_of(config))
+    yield from too_long
     encoded.sort(key=lambda pair: len(pair[1]))
     for start in range(0, len(encoded), options.batch_size):
         batch = encoded[start : start + options.batch_size]
@@ -36,10 +42,22 @@ def generate(
         yield from (Answer(id, text) for (id, _), text in zip(batch, texts, strict=True))
 
 
+def encode(
+    tokenizer: Any, prompts: Sequence[Prompt], context: int
+) -> tuple[list[tuple[str, list[int]]], list[Answer]]:
+    """Return the prompts' tokens by id, and apart from them those that leave no room to answer."""
+    rows = [(prompt.id, generation_ids(tokenizer, prompt.messages)) for prompt in prompts]
+    reason = f"the prompt leaves no room to answer: the model reads {context:,} tokens"
+    too_long = [Answer(id, None, reason) for id, row in rows if len(row) >= context]
+    return [(id, row) for id, row in rows if len(row) < context], too_long
+
+
 def _answers(model: Any, tokenizer: Any, batch: list[list[int]], longest: int) -> list[str]:
-    """Answer all at once, or by halves where the GPU's memory does not suffice."""
+    """Answer all at once, or by halves where memory or context do not suffice."""
+    room = context_of(model.config) - max(map(len, batch))
     try:
-        return _generated(model, tokenizer, batch, longest)
+        if len(batch) == 1 or room >= longest:
+            return _generated(model, tokenizer, batch, min(longest, room))
     except torch.OutOfMemoryError as error:
         if len(batch) == 1:
             raise LimitError(

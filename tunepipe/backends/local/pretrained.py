@@ -120,12 +120,8 @@ def load_tuned(name: str, device: str, precision: str = "", *, four_bit: bool = 
     """
     from peft import PeftModel
 
-    dtype, whole, tokenizer = (
-        dtype_of(precision, device),
-        whole_model_of(name),
-        load_tokenizer(name),
-    )
-    option = "four_bit" if four_bit else ""
+    dtype, whole = dtype_of(precision, device), whole_model_of(name)
+    tokenizer, option = load_tokenizer(name), "four_bit" if four_bit else ""
     model = _load_whole(whole, tokenizer, dtype, four_bit=option, device_map={"": device})
     if adapter_of(name):
         model = PeftModel.from_pretrained(model, name)

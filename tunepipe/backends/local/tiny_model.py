@@ -34,6 +34,7 @@ from tunepipe.backends.local.pretrained import save
 from tunepipe.backends.local.rows import TokenRow, batches, encode
 from tunepipe.backends.local.training import (
     BASE,
+    MAX_TOKENS,
     SAMPLE_ROWS,
     TrainingOutcome,
     TrainingTask,
@@ -44,7 +45,6 @@ from tunepipe.files import replacing
 from tunepipe.progress import Progress
 
 VOCABULARY = 600
-MAX_TOKENS = 4096
 _PAD, _END = "<|pad|>", "<|end|>"
 _ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 _CHAT_TEMPLATE = (

@@ -16,6 +16,7 @@ from tunepipe.data.conversations import Example
 from tunepipe.data.rows import read_examples
 from tunepipe.errors import DataError, plural
 
+MAX_TOKENS = 4096  # of a row, unless the option says otherwise
 BASE = "base"  # the folder of the tiny model before training
 SAMPLE_ROWS = 64  # that represent the training set if none are held out
 _EVALUATIONS = 10
@@ -41,9 +42,8 @@ class TrainingTask:
     @property
     def checkpoints(self) -> Path:
         """The file or folder of the checkpoints of this training alone."""
-        return (
-            Path(self.options.checkpoint_dir or self.folder) / f"checkpoints-{self.identity[:16]}"
-        )
+        folder = Path(self.options.checkpoint_dir or self.folder)
+        return folder / f"checkpoints-{self.identity[:16]}"
 
     def settle(self, rate: float) -> LocalOptions:
         """Return the options with learning rate and intervals settled; `rate` is recommended."""

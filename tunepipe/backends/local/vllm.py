@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
-from tunepipe.backends.chat_template import answer_texts, end_ids, generation_ids
+from tunepipe.backends.chat_template import answer_texts, end_ids
 from tunepipe.backends.local.base_model import (
     adapter_of,
+    context_of,
     load_config,
     load_tokenizer,
     split_revision,
     whole_model_of,
 )
+from tunepipe.backends.local.generation import encode
 from tunepipe.backends.local.memory import memory_bytes
 from tunepipe.backends.local.options import PredictionOptions, dtype_of
 from tunepipe.errors import TunepipeError, UsageError
@@ -64,17 +66,20 @@ def generate(
             "transformers",
         )
     tokenizer = load_tokenizer(name)
-    encoded = [generation_ids(tokenizer, prompt.messages) for prompt in prompts]
-    longest = max(map(len, encoded), default=0) + options.max_output_tokens
+    context = context_of(load_config(whole_model_of(name)))
+    encoded, too_long = encode(tokenizer, prompts, context)
+    yield from too_long
+    rows = [row for _, row in encoded]
+    longest = min(context, max(map(len, rows), default=0) + options.max_output_tokens)
     try:
         engine = _engine(name, longest, options, device)
-        answers = _answers(name, encoded, engine, tokenizer, options)
+        answers = _answers(name, rows, engine, tokenizer, options)
     except (OSError, RuntimeError, ValueError) as error:
         raise TunepipeError(
             f"vLLM failed: {error}", where="engine", fix="take the engine transformers"
         ) from error
-    for prompt, text in zip(prompts, answers, strict=True):
-        yield Answer(prompt.id, text)
+    for (id, _), text in zip(encoded, answers, strict=True):
+        yield Answer(id, text)
 
 
 def _engine(name: str, longest: int, options: PredictionOptions, device: str) -> Any:
@@ -83,14 +88,13 @@ def _engine(name: str, longest: int, options: PredictionOptions, device: str) ->
     base, rank = whole_model_of(name), int(adapter_of(name).get("r", 0))
     model, revision = split_revision(base)
     free, total = memory_bytes(device)
-    reads = load_config(base).get_text_config().max_position_embeddings
     return LLM(
         model=model,
         revision=revision or None,
         tokenizer_revision=revision or None,
         dtype=str(dtype_of(options.precision, device)).removeprefix("torch."),
         # Room for what a model could read at most may be more than there is.
-        max_model_len=min(longest, reads),
+        max_model_len=longest,
         gpu_memory_utilization=_MEMORY_SHARE * free / total,
         enable_lora=rank > 0,
         max_lora_rank=next((known for known in _RANKS if known >= rank), rank),
