@@ -136,11 +136,16 @@ def test_labels_of_curves_that_end_together_stand_apart():
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0, 1), (0.93, 0.97), (-61.1, 12.2), (17, 100), (0, 1e-6), (-3e8, 5e8)]
-)
-def test_ticks_are_round_and_inside(low, high):
-    ticks = charts._ticks(charts.Axis(low, high, 0, 100))
-    assert 3 <= len(ticks) <= 11
+    ("low", "high"),
+    [(0, 1), (0.93, 0.97), (0.6853, 0.6931), (-61.1, 12.2), (17, 100), (0, 1e-6), (-3e8, 5e8),
+     (1e17, 1e17), (-1e18, -1e18), (100, 100)],
+)  # fmt: skip
+def test_ticks_are_round_and_inside_and_each_is_written_differently(low, high):
+    axis = charts._axis(low, high, 0, 100)
+    assert axis.low <= low <= high <= axis.high
+    low, high = axis.low, axis.high
+    ticks, words = zip(*charts._ticks(axis), strict=True)
+    assert 3 <= len(ticks) == len(set(words)) <= 11
     step = ticks[1] - ticks[0]
     assert low - step * 1e-6 <= ticks[0] < ticks[-1] <= high + step * 1e-6
     assert re.fullmatch(r"[125]0*\.?0*e.*", f"{step:.6e}")

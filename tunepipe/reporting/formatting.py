@@ -62,12 +62,12 @@ def between(low: float | None, high: float | None, *, signed: bool = False) -> s
     return f"{points(low)} to {points(high)}" if signed else f"{score(low)}–{score(high)}"
 
 
-def count(value: float | None) -> str:
+def count(value: float | None, digits: int = 3) -> str:
     """Write a number with its thousands apart; a fraction keeps up to three digits."""
     if value is None:
         return MISSING
-    whole = value == int(value) or abs(value) >= 999.5
-    text = f"{value:,.0f}" if whole else f"{value:.3g}"
+    whole = value == int(value) or abs(value) >= 10**digits - 0.5
+    text = f"{value:,.0f}" if whole else f"{value:.{digits}g}"
     return _signed(text.replace(",", _NARROW_SPACE))
 
 

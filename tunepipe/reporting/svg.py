@@ -63,9 +63,7 @@ def interval_chart(
     left = _label_width(label for label, _ in groups)
     span = (min(low, 0.0), max(high, 0.0)) if zero else (low, high)
     axis = _axis(*span, left + 12, WIDTH - 52)
-    whole = all(tick == round(tick) for tick in _ticks(axis))
-    ticks = [(tick, count(tick) if whole else write(tick)) for tick in _ticks(axis)]
-    named = {"name": name, "title": title, "write": write, "ticks": ticks, "zero": zero}
+    named = {"name": name, "title": title, "write": write, "ticks": _ticks(axis), "zero": zero}
     return _draw_rows("intervals", groups, 6, 18, left=left, axis=axis, **named)
 
 
@@ -108,9 +106,10 @@ def line_chart(series: Sequence[tuple[str, Points]], *, name: str, title: str, x
     drawn = [(label, _thinned(points)) for label, points in series if points]
     xs = [x for _, points in drawn for x, _ in points]
     ys = [y for _, points in drawn for _, y in points]
-    across = Axis(min(xs, default=0), max(xs, default=1), 36, WIDTH - 46)
     up = _axis(min(ys, default=0), max(ys, default=1), 140, 8)
-    view = {"name": name, "title": title, "x_title": x_title, "write": "{:.2f}".format}
+    left = max(36, 6 + _label_width(words for _, words in _ticks(up)))
+    across = Axis(min(xs, default=0), max(xs, default=1), left, WIDTH - 46)
+    view = {"name": name, "title": title, "x_title": x_title, "write": "{:.4g}".format}
     view |= {"across": across, "up": up, "ticks": _ticks(up), "curves": drawn}
     view["heights"] = _apart([up.at(points[-1][1]) for _, points in drawn], 13)
     return fill("charts.svg.j2", kind="lines", width=WIDTH, height=164, **view)
@@ -137,19 +136,24 @@ def _short(text: str, width: float) -> str:
 
 def _axis(low: float, high: float, start: float, end: float) -> Axis:
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        room = max(0.5, abs(low) / 1000)  # 0.5 is lost in a very large number
+        low, high = low - room, high + room
     room = (high - low) * 0.04
     return Axis(low - room if low else low, high + room if high else high, start, end)
 
 
-def _ticks(axis: Axis) -> list[float]:
-    """Return some four to seven round values on an axis, 1, 2 or 5 times a power of ten apart."""
+def _ticks(axis: Axis) -> list[tuple[float, str]]:
+    """Return some four to seven round values on an axis, 1, 2 or 5 times a power of ten apart.
+
+    Each is written with the digits that tell it from its neighbours.
+    """
     rough = (axis.high - axis.low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.9)
     first = math.ceil(axis.low / step - 1e-9)
     last = math.floor(axis.high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
+    values = [index * step for index in range(first, last + 1)]
+    return [(value, count(value, digits=10)) for value in values]
 
 
 def _thinned(points: Points) -> list[tuple[float, float]]:
