@@ -34,6 +34,13 @@ def test_the_front_matter_of_the_sample_run():
     assert not any(m["type"].startswith("field:") for m in result["metrics"])
 
 
+@pytest.mark.parametrize("revision", ["", "@main", "@0f1e2d3c"])
+def test_the_base_of_a_revision_is_its_repository(revision):
+    card = model_card({**BARE, "run": {"base_model": f"Qwen/Qwen3-0.6B{revision}"}})
+    assert front_matter(card)["base_model"] == "Qwen/Qwen3-0.6B"
+    assert f"Tuned from Qwen/Qwen3-0.6B{revision} by tunepipe." in card
+
+
 def test_hugging_faces_own_reader_takes_it():
     hub = pytest.importorskip("huggingface_hub", reason="pip install tunepipe[local]")
     data = hub.ModelCardData(**front_matter(model_card(sample_facts())))

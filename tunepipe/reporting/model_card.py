@@ -68,7 +68,7 @@ def _published(model: str) -> str:
 def _front_matter(facts: Facts) -> str:
     """YAML whose every value is written as JSON, which YAML reads, so nothing needs quoting."""
     languages = facts.dataset.stats.languages
-    backend, base = facts.run.get("backend", ""), facts.run.get("base_model", "")
+    backend, base = facts.run.get("backend", ""), facts.run.get("base_model", "").split("@")[0]
     metrics = whole_metrics(facts.tuned.metrics)
     fields = {
         "language": [code for code in languages if _LANGUAGE.fullmatch(code) and code != "und"],

@@ -381,5 +381,5 @@ def _judge_words(judge: Judge) -> tuple[str, str]:
     """Return wins, losses and ties, and the verdict, in words."""
     by = judge.comparison or Comparison()
     word = judge.verdict or by.verdict
-    counts = f"{count(by.wins)} wins, {count(by.losses)} losses, {count(by.ties)} ties"
-    return counts, _JUDGE_VERDICTS.get(word, word)
+    lost, tied = plural(by.losses, "loss", "losses"), plural(by.ties, "tie")
+    return f"{plural(by.wins, 'win')}, {lost}, {tied}", _JUDGE_VERDICTS.get(word, word)

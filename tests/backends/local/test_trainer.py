@@ -15,6 +15,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from tests.backends.local.models import write_rows
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local import backend, launching, trainer
 from tunepipe.backends.local.options import LocalOptions
@@ -340,6 +341,21 @@ def test_a_result_of_the_tiny_model_names_its_untrained_self(tmp_path):
         found = backend._result(tmp_path, {"base_model": base, "final_loss": 1.0})
         statistics = {"base_model": named, "final_loss": 1.0}
         assert found == TuningResult(str(tmp_path), statistics=statistics, cost_usd=0.0, base=named)
+
+
+@pytest.mark.parametrize("weights", [(0, 1), (1, 0)])
+def test_an_answer_that_is_not_to_be_learnt_is_refused(tmp_path, weights):
+    """A row is learnt for its last answer alone, so only the weight of that one counts."""
+    said = [{"role": "assistant", "content": f"a{n}", "weight": n} for n in weights]
+    asked = {"role": "user", "content": "q"}
+    rows = [{"messages": [asked, said[0], asked, said[1]]}, {"messages": [asked, said[1]]}]
+    request = TuningRequest("org/model", write_rows(tmp_path / "t.jsonl", rows), "", 1, 1)
+    learnt = TrainingTask(request, SETTLED, "out", "0")
+    if weights[-1]:
+        assert [row.reference for row in learnt.read_rows()[0]] == ["a1", "a1"]
+        return
+    with pytest.raises(DataError, match="the last answer has the weight 0 in 2 rows"):
+        learnt.read_rows()
 
 
 TURNS = ({"role": "user", "content": "question 1"},)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,6 @@ def _gathered(trainer: Any) -> Any:
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         state = accelerator.get_state_dict(trainer.model_wrapped)
         model = accelerator.unwrap_model(trainer.model_wrapped)
-        save_pretrained = model.save_pretrained
-        model.save_pretrained = lambda *names, **settings: save_pretrained(
-            *names, state_dict=state, **settings
-        )
+        model.save_pretrained = partial(model.save_pretrained, state_dict=state)
         return model
     return accelerator.unwrap_model(trainer.model)

@@ -82,13 +82,11 @@ def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
     if adapter_of(name):
         return PeftModel.from_pretrained(model, name, is_trainable=True)
     torch.manual_seed(seed)
-    names = options.target_modules
+    names = [part.strip() for part in options.target_modules.split(",")]
     config = LoraConfig(
         r=options.lora_rank,
         lora_alpha=options.lora_alpha,
-        target_modules=names
-        if names == "all-linear"
-        else [part.strip() for part in names.split(",")],
+        target_modules="all-linear" if names == ["all-linear"] else names,
         task_type="CAUSAL_LM",
         revision=split_revision(name)[1] or None,
     )

@@ -64,6 +64,14 @@ class TrainingTask:
             raise DataError(
                 "there is no row to learn from", where=uris[0], fix="name a file with training rows"
             )
+        ends = (row.fields["messages"][-1] for row in examples if row.format == "messages")
+        if unlearnt := sum(turn.get("weight") == 0 for turn in ends):
+            raise DataError(
+                f"the last answer has the weight 0 in {plural(unlearnt, 'row')}, and is what a "
+                "model on this machine learns",
+                where=uris[0],
+                fix="remove those rows, or end each with an answer to learn",
+            )
         return examples, held_out
 
 
