@@ -337,6 +337,26 @@ def test_rank_alpha_and_modules_are_options(base, data, tmp_path):
     assert found.statistics["trained_parameters"] == 2 * 2 * ((64 + 64) + (64 + 32))
 
 
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_end_of_the_model_is_adapted_unless_both_ends_are_one(name, tied):
+    """Merged into both ends, what was trained for one of them is another model, without a word."""
+    model = random_model("llama", tie_word_embeddings=tied)
+    before = logits(model)
+    options = LocalOptions(target_modules=f"q_proj, {name}", lora_rank=2)
+    if tied:
+        with pytest.raises(UsageError, match="embedding and head are one matrix"):
+            pretrained.adapt(model, "org/model", options, 0)
+        return
+    adapted = pretrained.adapt(model, "org/model", options, 0).eval()
+    for key, matrix in adapted.named_parameters():
+        if "lora_" in key:
+            torch.nn.init.constant_(matrix, 0.1)
+    learnt = logits(adapted)
+    assert float((learnt - before).abs().max()) > 0.1
+    torch.testing.assert_close(logits(adapted.merge_and_unload()), learnt)
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "where"),
     [

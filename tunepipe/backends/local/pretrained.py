@@ -78,6 +78,7 @@ def attention_of(name: str, dtype: torch.dtype, device: str) -> str | None:
 def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
     """Freeze `model` and lay LoRA matrices over it; an adapter `name` goes on from its own."""
     from peft import LoraConfig, PeftModel, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     if adapter_of(name):
         return PeftModel.from_pretrained(model, name, is_trainable=True)
@@ -90,8 +91,13 @@ def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
         task_type="CAUSAL_LM",
         revision=split_revision(name)[1] or None,
     )
+    is_tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
     try:
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+        ends = (adapted.get_input_embeddings(), adapted.get_base_model().get_output_embeddings())
+        if is_tied and any(isinstance(end, BaseTunerLayer) for end in ends):
+            raise ValueError("embedding and head are one matrix, and merging would change both")
+        return adapted
     except ValueError as error:
         raise UsageError(
             f"LoRA cannot adapt these modules: {error}",
