@@ -68,9 +68,8 @@ def _difference_charts(facts: Facts) -> list[tuple[str, str]]:
         if not others and other == "base":
             others = facts.tuned.differences
         # The deciding metric first, by the comparison itself.
-        first = {
-            comparison.metric: Estimate(comparison.difference, comparison.low, comparison.high)
-        }
+        decided = Estimate(comparison.difference, comparison.low, comparison.high)
+        first = {comparison.metric: decided}
         groups = []
         for metric, gain in (first | sections.whole_metrics(others or {}) | first).items():
             color = "good" if gain.low > 0 else "bad" if gain.high < 0 else "even"

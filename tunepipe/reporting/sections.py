@@ -72,16 +72,9 @@ def ordered(metrics: Iterable[str], facts: Facts) -> list[str]:
 
 def run_pairs(facts: Facts) -> list[tuple[str, str]]:
     """Return what identifies the run, as pairs of label and text, those that are known."""
-    names = {
-        "id": "Run",
-        "created": "Created",
-        "backend": "Backend",
-        "base_model": "Base model",
-        "region": "Region",
-        "code": "Code",
-    }
-    pairs = [(label, facts.run[key]) for key, label in names.items() if facts.run.get(key)]
-    return [*pairs, *data_changes(facts.data_changes)]
+    names = ("created", "backend", "base_model", "region", "code")
+    pairs = [(spoken(name).capitalize(), facts.run.get(name, "")) for name in names]
+    return [*known([("Run", facts.run.get("id", "")), *pairs]), *data_changes(facts.data_changes)]
 
 
 def data_changes(changes: DataChanges) -> list[tuple[str, str]]:

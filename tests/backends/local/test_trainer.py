@@ -354,7 +354,7 @@ def test_an_answer_that_is_not_to_be_learnt_is_refused(tmp_path, weights):
     if weights[-1]:
         assert [row.reference for row in learnt.read_rows()[0]] == ["a1", "a1"]
         return
-    with pytest.raises(DataError, match="the last answer has the weight 0 in 2 rows"):
+    with pytest.raises(DataError, match="which is learnt, has the weight 0 in 2 rows"):
         learnt.read_rows()
 
 

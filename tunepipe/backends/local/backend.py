@@ -154,22 +154,22 @@ def prepared(device: str, threads: int) -> Iterator[str]:
     if device.startswith("cuda") and not has_gpu:
         raise UsageError("torch finds no GPU here", where="device", fix="leave it out, or use cpu")
 
-    def settle(verbosity: int, level: int, count: int, bars: bool) -> None:
+    def settle(verbosity: int, level: int, count: int, bars: bool = False) -> None:
         logging.set_verbosity(verbosity)
         kernels.setLevel(level)
         torch.set_num_threads(count)
         (logging.enable_progress_bar if bars else logging.disable_progress_bar)()
 
     kernels = getLogger("bitsandbytes")  # which looks for those that are not needed
-    before = (logging.get_verbosity(), kernels.level, torch.get_num_threads())
-    has_bars = logging.is_progress_bar_enabled()
+    bars = logging.is_progress_bar_enabled()
+    before = (logging.get_verbosity(), kernels.level, torch.get_num_threads(), bars)
     # peft and transformers warn each other of deprecated names.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    settle(ERROR, ERROR, threads, False)
+    settle(ERROR, ERROR, threads)
     try:
         yield device or ("cuda" if has_gpu else "cpu")
     finally:
-        settle(*before, has_bars)
+        settle(*before)
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,12 +27,8 @@ def generate(
 ) -> Iterator[Answer]:
     """Answer the prompts, those of like length together, shortest first."""
     tokenizer, config = load_tokenizer(name), load_config(whole_model_of(name))
-    require_room_to_answer(
-        size_of(config, rank=0),
-        memory_bytes(device)[0],
-        dtype_of(options.precision, device).itemsize,
-        options.four_bit,
-    )
+    size, width = size_of(config, rank=0), dtype_of(options.precision, device).itemsize
+    require_room_to_answer(size, memory_bytes(device)[0], width, options.four_bit)
     model = load_tuned(name, device, options.precision, four_bit=options.four_bit)
     encoded, too_long = encode(tokenizer, prompts, context_of(config))
     yield from too_long
@@ -67,12 +64,8 @@ def _answers(model: Any, tokenizer: Any, batch: list[list[int]], longest: int) -
             ) from error
     # Only here is the memory free that the failed try held.
     torch.cuda.empty_cache()
-    half = len(batch) // 2
-    return [
-        text
-        for part in (batch[:half], batch[half:])
-        for text in _answers(model, tokenizer, part, longest)
-    ]
+    ask, half = partial(_answers, model, tokenizer, longest=longest), len(batch) // 2
+    return ask(batch[:half]) + ask(batch[half:])
 
 
 def _generated(model: Any, tokenizer: Any, batch: list[list[int]], longest: int) -> list[str]:
@@ -91,8 +84,5 @@ def _generated(model: Any, tokenizer: Any, batch: list[list[int]], longest: int)
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=sorted(ends),
             do_sample=False,
-            temperature=None,  # a model's own sampling settings would only be warned about
-            top_p=None,
-            top_k=None,
         )
     return answer_texts(tokenizer, output[:, width:].tolist(), ends)

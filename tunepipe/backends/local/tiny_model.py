@@ -13,7 +13,7 @@ weights of an unbroken one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -104,7 +104,8 @@ def learn_tokenizer(examples: Sequence[Example]) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    bpe.train_from_iterator(_texts(examples), trainer)
+    texts = [turn["content"] for each in examples for turn in each.messages]
+    bpe.train_from_iterator([*texts, *(each.reference for each in examples)], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token=_PAD,
@@ -135,12 +136,6 @@ def untrained_model(tokenizer: Any, seed: int) -> Any:
     )
     torch.manual_seed(seed)
     return AutoModelForCausalLM.from_config(config)
-
-
-def _texts(examples: Sequence[Example]) -> Iterator[str]:
-    for example in examples:
-        yield from (turn["content"] for turn in example.messages)
-        yield example.reference
 
 
 def _train(

@@ -192,20 +192,17 @@ def _logits(model: Any, rows: Sequence[Sequence[int]], dtype: torch.dtype) -> to
 
 def _columns(rows: Sequence[TokenRow]) -> Any:
     """Return the rows as SFTTrainer reads them, or DPOTrainer those with a rejected answer."""
+    columns = {
+        "input_ids": [row.prompt + row.completion for row in rows],
+        "labels": [[_IGNORED] * len(row.prompt) + row.completion for row in rows],
+    }
     if rows[0].rejected:
-        return Dataset.from_dict(
-            {
-                "prompt_ids": [row.prompt for row in rows],
-                "chosen_ids": [row.completion for row in rows],
-                "rejected_ids": [row.rejected for row in rows],
-            }
-        )
-    return Dataset.from_dict(
-        {
-            "input_ids": [row.prompt + row.completion for row in rows],
-            "labels": [[_IGNORED] * len(row.prompt) + row.completion for row in rows],
+        columns = {
+            "prompt_ids": [row.prompt for row in rows],
+            "chosen_ids": [row.completion for row in rows],
+            "rejected_ids": [row.rejected for row in rows],
         }
-    )
+    return Dataset.from_dict(columns)
 
 
 def _arguments(task: TrainingTask) -> dict[str, Any]:

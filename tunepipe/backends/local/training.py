@@ -47,13 +47,12 @@ class TrainingTask:
 
     def settle(self, rate: float) -> LocalOptions:
         """Return the options with learning rate and intervals settled; `rate` is recommended."""
-        every = max(1, self.request.train_steps // _EVALUATIONS)
-        chosen = self.options.learning_rate or rate
+        options, every = self.options, max(1, self.request.train_steps // _EVALUATIONS)
         return structs.replace(
-            self.options,
-            learning_rate=chosen * self.request.learning_rate_multiplier,
-            evaluate_every=self.options.evaluate_every or every,
-            checkpoint_every=self.options.checkpoint_every or every,
+            options,
+            learning_rate=(options.learning_rate or rate) * self.request.learning_rate_multiplier,
+            evaluate_every=options.evaluate_every or every,
+            checkpoint_every=options.checkpoint_every or every,
         )
 
     def read_rows(self) -> tuple[list[Example], list[Example]]:
@@ -67,8 +66,7 @@ class TrainingTask:
         ends = (row.fields["messages"][-1] for row in examples if row.format == "messages")
         if unlearnt := sum(turn.get("weight") == 0 for turn in ends):
             raise DataError(
-                f"the last answer has the weight 0 in {plural(unlearnt, 'row')}, and is what a "
-                "model on this machine learns",
+                f"the last answer, which is learnt, has the weight 0 in {plural(unlearnt, 'row')}",
                 where=uris[0],
                 fix="remove those rows, or end each with an answer to learn",
             )

@@ -78,8 +78,7 @@ def generate(
         raise TunepipeError(
             f"vLLM failed: {error}", where="engine", fix="take the engine transformers"
         ) from error
-    for (id, _), text in zip(encoded, answers, strict=True):
-        yield Answer(id, text)
+    yield from (Answer(id, text) for (id, _), text in zip(encoded, answers, strict=True))
 
 
 def _engine(name: str, longest: int, options: PredictionOptions, device: str) -> Any:
