@@ -500,6 +500,11 @@ def test_what_held_out_rows_show_is_what_the_comparison_shows(rows, differing):
     assert steps.smallest_difference(rows, differing) == pytest.approx(peer, rel=0.01)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 7])
+def test_few_held_out_rows_show_no_difference_but_the_whole(rows):
+    assert steps.smallest_difference(rows) == 1.0
+
+
 def test_the_plan_says_what_the_held_out_rows_show():
     plan = steps.plan(1000, region="us-central1")
     assert plan.smallest_difference is None
