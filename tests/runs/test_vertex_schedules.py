@@ -173,9 +173,16 @@ def test_a_schedule_of_others_is_left_alone(said, rows):
     listed = said("schedule", "list", *PLACE, "--json")[1]["schedules"]
     assert [one["name"] for one in listed] == ["ours"]
     twin = client.create_schedule(parent=parent, schedule=api.Schedule(ours, name=""))
-    code, refused, _ = said("schedule", "pause", "ours", *PLACE, "--json")
-    assert (code, refused["error"]["found"]) == (2, "several schedules have this name")
-    assert sorted(refused["error"]["where"].split(", ")) == sorted([ours.name, twin.name])
+    # Two `apply` at once make two: what starts runs is refused, what ends them meets both.
+    for words in (("apply", *APPLY[2:], "--name", "ours"), ("resume", "ours", *PLACE, "--json")):
+        code, refused, _ = said("schedule", *words)
+        assert (code, refused["error"]["found"]) == (2, "several schedules have this name")
+        assert sorted(refused["error"]["where"].split(", ")) == sorted([ours.name, twin.name])
+    assert said("schedule", "pause", "ours", *PLACE)[0] == 0
+    listed = said("schedule", "list", *PLACE, "--json")[1]["schedules"]
+    assert [one["state"] for one in listed] == ["paused", "paused"]
+    assert said("schedule", "delete", "ours", *PLACE, "--yes")[0] == 0
+    assert said("schedule", "list", *PLACE, "--json")[1]["schedules"] == []
 
 
 def test_on_this_machine_the_lines_are_printed(said, tmp_path):

@@ -178,7 +178,9 @@ class KfpHost:
             if len(times) != 6 or "7" in times[5]:
                 raise Refused(400, "invalid cron schedule")
         name = str(uuid.uuid4())
+        # A run that is ENABLE has the status ENABLED.
         state = {"state": "PENDING"} if key == "run_id" else {}
+        state |= {"status": f"{data['mode']}D"} if key == "recurring_run_id" else {}
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         kind[name] = {**_from_struct(data), key: name, "created_at": now, **state}
         if key == "run_id" and self.folder:

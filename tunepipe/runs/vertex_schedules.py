@@ -57,16 +57,11 @@ def find(place: str, name: str) -> Any:
     Raises:
         LimitError: One of that name was not made by tunepipe.
     """
-    schedules = [schedule for schedule in _all(place) if schedule.display_name == name]
+    schedules = _named(place, name)
     if len(schedules) > 1:
         names = ", ".join(schedule.name for schedule in schedules)
-        raise UsageError("several schedules have this name", where=names, fix="delete all but one")
-    if schedules and not _is_ours(schedules[0]):
-        raise LimitError(
-            "a schedule of this name was not made by tunepipe",
-            where=schedules[0].name,
-            fix="choose another name",
-        )
+        fix = f"tunepipe schedule delete {name} deletes all of them; then apply it again"
+        raise UsageError("several schedules have this name", where=names, fix=fix)
     return schedules[0] if schedules else None
 
 
@@ -156,20 +151,23 @@ def _listed(schedule: Any, now: datetime) -> ListedSchedule:
 def change(place: str, name: str, action: str) -> str:
     """Pause, resume or delete a schedule, and return its resource name.
 
-    Its runs stay, and missed ones are not caught up on.
+    Its runs stay, and missed ones are not caught up on. Of two that `apply` made at once both are
+    paused or deleted, and none is resumed.
     """
-    resource = str(_required(place, name).name)
-    client = _client(resource)
-    with explained(resource):
-        if action == "pause":
-            client.pause_schedule(name=resource, timeout=CALL_SECONDS)
-        elif action == "resume":
-            request = {"name": resource, "catch_up": False}
-            client.resume_schedule(request=request, timeout=CALL_SECONDS)
-        else:
-            deletion = client.delete_schedule(name=resource, timeout=CALL_SECONDS)
-            deletion.result(timeout=3 * CALL_SECONDS)
-    return resource
+    named = [] if action == "resume" else _named(place, name)
+    resources = [str(schedule.name) for schedule in named or [_required(place, name)]]
+    client = _client(place)
+    for resource in resources:
+        with explained(resource):
+            if action == "pause":
+                client.pause_schedule(name=resource, timeout=CALL_SECONDS)
+            elif action == "resume":
+                request = {"name": resource, "catch_up": False}
+                client.resume_schedule(request=request, timeout=CALL_SECONDS)
+            else:
+                deletion = client.delete_schedule(name=resource, timeout=CALL_SECONDS)
+                deletion.result(timeout=3 * CALL_SECONDS)
+    return ", ".join(resources)
 
 
 def run_now(place: str, name: str, now: datetime) -> str:
@@ -186,6 +184,19 @@ def run_now(place: str, name: str, now: datetime) -> str:
             timeout=3 * CALL_SECONDS,
         )
     return str(run.name)
+
+
+def _named(place: str, name: str) -> list[Any]:
+    """Find tunepipe's schedules of a display name; a LimitError if only another's has it."""
+    named = [schedule for schedule in _all(place) if schedule.display_name == name]
+    ours = list(filter(_is_ours, named))
+    if named and not ours:
+        raise LimitError(
+            "a schedule of this name was not made by tunepipe",
+            where=named[0].name,
+            fix="choose another name",
+        )
+    return ours
 
 
 def _required(place: str, name: str) -> Any:

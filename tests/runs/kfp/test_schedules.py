@@ -101,6 +101,35 @@ def test_it_is_listed_paused_resumed_run_now_and_deleted(host, capfd):
     assert asked(host, capfd, "delete", "nightly", "--yes")[0] == 2
 
 
+def test_what_is_set_for_a_recurring_run_stays_with_it(host, capfd):
+    account = ("--kfp", "service_account=tuner", "--kfp", "pipeline_root=s3://b/runs")
+    assert applied(host, capfd, "--yes")[1]["action"] == "created"
+    assert applied(host, capfd, "--yes", *account)[1]["action"] == "replaced"
+    assert applied(host, capfd, "--yes", *account)[1]["action"] == "unchanged"
+    asked(host, capfd, "run-now", "weekly", "--yes")
+    (run,) = host.runs.values()
+    assert run["service_account"] == "tuner"
+    assert run["runtime_config"]["pipeline_root"] == "s3://b/runs"
+    # Another may be put in the place of a paused one, and starts nothing either.
+    asked(host, capfd, "pause", "weekly")
+    assert applied(host, capfd, "--yes", "--train-steps", "60")[1]["action"] == "replaced"
+    (shown,) = asked(host, capfd, "list")[1]["schedules"]
+    assert shown["state"] == "paused"
+
+
+def test_two_of_one_name_are_paused_and_deleted_together(host, capfd):
+    """As an `apply` leaves them that ended between its two calls."""
+    applied(host, capfd, "--yes")
+    (one,) = host.recurring.values()
+    host.recurring["twin"] = {**one, "recurring_run_id": "twin"}
+    assert asked(host, capfd, "pause", "weekly")[0] == 0
+    assert [each["status"] for each in host.recurring.values()] == ["DISABLED"] * 2
+    assert asked(host, capfd, "resume", "weekly")[0] == 0
+    assert [each["status"] for each in host.recurring.values()] == ["ENABLED", "DISABLED"]
+    assert asked(host, capfd, "delete", "weekly", "--yes")[0] == 0
+    assert host.recurring == {}
+
+
 def test_one_that_runs_at_even_distances_is_listed_and_replaced(host, capfd):
     """As the host's own page makes it, out of our pipeline."""
     applied(host, capfd, "--yes")

@@ -36,6 +36,8 @@ def apply(
     Returns:
         What was done (created, replaced, unchanged, would create, would replace), and its id.
 
+    A paused one stays paused.
+
     Raises:
         UsageError: The times are meant in a zone.
         LimitError: One of that name runs a pipeline that tunepipe did not make.
@@ -60,9 +62,12 @@ def apply(
             spec, *platform = yaml.safe_load_all(request.text)
             # kfp's client sends a pipeline with settings for a platform under two names.
             sent = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
-            present = (_cron_of(old[0]), _parameters(old[0]), old[0].pipeline_spec)
+            # A host names the account and the folder that it takes where none is set.
+            place = _place_of(old[0])
+            wanted = {name: getattr(host.settings, name) or place[name] for name in place}
+            present = (_cron_of(old[0]), _parameters(old[0]), old[0].pipeline_spec, place)
             # KFP keeps values in a protobuf Struct, where 0.0 and 0 are one number.
-            if whole(present) == whole((cron, request.parameters, sent)):
+            if whole(present) == whole((cron, request.parameters, sent, wanted)):
                 return "unchanged", str(old[0].recurring_run_id)
         if dry_run:
             return ("would replace" if old else "would create"), ""
@@ -75,6 +80,7 @@ def apply(
                 no_catchup=True,
                 params=dict(request.parameters),
                 pipeline_package_path=path,
+                enabled=not old or any(map(_is_active, old)),
             )
         resource = host.id_of(recurring_run, "recurring_run_id")
         for recurring in old:
@@ -93,19 +99,22 @@ def listed(host: KfpHost, now: datetime) -> list[ListedSchedule]:
 def change(host: KfpHost, name: str, action: str) -> str:
     """Pause, resume or delete a recurring run, and return its id.
 
-    Its runs stay, and missed ones are not caught up on.
+    Its runs stay, and missed ones are not caught up on. An interrupted `apply` may have left two of
+    one name: both are paused or deleted, so that neither goes on unseen, and one is resumed.
     """
     verb = {"pause": "disable", "resume": "enable", "delete": "delete"}[action]
     with host.client() as client:
-        recurring = _named(client, host, name)
-        getattr(client, f"{verb}_recurring_run")(recurring.recurring_run_id)
-    return str(recurring.recurring_run_id)
+        named = _named(client, host, name)[: 1 if action == "resume" else None]
+        ids = [str(recurring.recurring_run_id) for recurring in named]
+        for each in ids:
+            getattr(client, f"{verb}_recurring_run")(each)
+    return ", ".join(ids)
 
 
 def run_now(host: KfpHost, name: str, now: datetime) -> str:
     """Start one run of a recurring run at once, unless one has not ended; return its id."""
     with host.client() as client:
-        recurring = _named(client, host, name)
+        recurring = _named(client, host, name)[0]
         order = {"experiment_id": recurring.experiment_id, "sort_by": "created_at desc"}
         for run in islice(pages(client.list_runs, "runs", **order), _NEWEST):
             ours = run.recurring_run_id == recurring.recurring_run_id
@@ -119,6 +128,7 @@ def run_now(host: KfpHost, name: str, now: datetime) -> str:
                 job_name=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
                 pipeline_package_path=path,
                 params=_parameters(recurring),
+                **_place_of(recurring),
             )
     return host.id_of(run, "run_id")
 
@@ -127,7 +137,7 @@ def _all(client: Any, host: KfpHost) -> Iterator[Any]:
     return pages(client.list_recurring_runs, "recurring_runs", namespace=host.namespace)
 
 
-def _named(client: Any, host: KfpHost, name: str) -> Any:
+def _named(client: Any, host: KfpHost, name: str) -> list[Any]:
     ours = filter(pipeline_name, _all(client, host))
     named = [recurring for recurring in ours if recurring.display_name == name]
     if not named:
@@ -136,12 +146,12 @@ def _named(client: Any, host: KfpHost, name: str) -> Any:
             where=f"{host.url}: {name}",
             fix=f"tunepipe schedule list {host.options}",
         )
-    return named[0]
+    return named
 
 
 def _shown(recurring: Any, now: datetime) -> ListedSchedule:
     cron = _cron_of(recurring).partition(" ")[2]  # the host's first field: seconds
-    active = str(recurring.status) != "DISABLED"
+    active = _is_active(recurring)
     return ListedSchedule(
         name=str(recurring.display_name),
         resource=str(recurring.recurring_run_id),
@@ -153,9 +163,19 @@ def _shown(recurring: Any, now: datetime) -> ListedSchedule:
     )
 
 
+def _is_active(recurring: Any) -> bool:
+    return str(recurring.status) != "DISABLED"
+
+
 def _cron_of(recurring: Any) -> str:
     schedule = recurring.trigger and recurring.trigger.cron_schedule
     return str(schedule.cron or "") if schedule else ""
+
+
+def _place_of(recurring: Any) -> dict[str, str | None]:
+    """Return where a recurring run keeps results, and as whom it runs, as kfp's client takes it."""
+    root = recurring.runtime_config and recurring.runtime_config.pipeline_root
+    return {"pipeline_root": root or None, "service_account": recurring.service_account or None}
 
 
 def _parameters(recurring: Any) -> dict[str, Any]:
