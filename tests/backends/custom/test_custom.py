@@ -230,6 +230,22 @@ def test_a_look_at_a_job_is_tried_again_after_its_end_too(cloud, bucket, tmp_pat
     assert states(cloud) == ["SUCCEEDED"]
 
 
+def test_what_was_paid_is_found_in_its_bucket_until_it_is_deleted_there(cloud, bucket, tmp_path):
+    cloud.ask("instant", {"on": True})
+    first = tune(request(), tmp_path / "first")[0].model
+    other = cloud.buckets / "another-bucket"
+    for name in ("train", "eval"):
+        (other / f"{name}.jsonl").parent.mkdir(exist_ok=True)
+        (other / f"{name}.jsonl").write_bytes((bucket / f"{name}.jsonl").read_bytes())
+    uris = {f"{name}_uri": f"gs://another-bucket/{name}.jsonl" for name in ("train", "eval")}
+    assert tune(replace(request(), **uris), tmp_path / "second")[0].model == first
+    assert states(cloud) == ["SUCCEEDED"]
+    (result,) = bucket.glob("tunepipe/custom/*/result.json")
+    result.unlink()  # as a lifecycle rule does
+    assert tune(request(), tmp_path / "third")[0].statistics["final_loss"] == 0.4
+    assert states(cloud) == ["SUCCEEDED", "SUCCEEDED"]
+
+
 def test_a_job_that_fails_is_told_in_its_own_words(cloud, bucket, tmp_path):
     cloud.fault("custom job", message="The machine ran out of memory.")
     with pytest.raises(CloudError, match="ran out of memory"):

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.backends.custom.options import CustomOptions
-from tunepipe.backends.remote.exchange import read_progress
+from tunepipe.backends.remote.exchange import ANSWERS, RESULT, read_progress
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs
+from tunepipe.stores import storage
 from tunepipe.stores.claims import Claim, ClaimedJobs, claim_uri
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
@@ -43,7 +44,7 @@ class NamedCustomJobs(RemoteJobs):
         state = state_of(job)
         if state != "RUNNING":
             return state.lower()
-        return read_progress(job.job_spec.base_output_directory.output_uri_prefix)
+        return read_progress(folder_of(job))
 
 
 CUSTOM_JOBS = NamedCustomJobs()
@@ -51,10 +52,14 @@ CUSTOM_JOBS = NamedCustomJobs()
 
 @dataclass(kw_only=True)
 class CustomJobs(NamedCustomJobs, ClaimedJobs):
-    """The jobs of one request, whose `body` CreateCustomJob takes; found by claim and label."""
+    """The jobs of one request, whose `body` CreateCustomJob takes; found by claim and label.
+
+    A job that has succeeded has left the file `result` in its folder.
+    """
 
     parent: str
     body: Mapping[str, Any]
+    result: str
 
     @property
     def _client(self) -> Any:
@@ -68,6 +73,10 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
         listed = list(self._client.list_custom_jobs(request=request, timeout=CALL_SECONDS))
         for job in sorted(listed, key=lambda job: job.create_time, reverse=True):
             yield str(job.name), job.labels, job
+
+    def result_exists(self, job: Any) -> bool:
+        """Return True unless what a job has made was deleted since."""
+        return storage.exists(f"{folder_of(job)}/{self.result}")
 
     def request(self) -> str:
         """Ask for a job once, and name it."""
@@ -92,7 +101,13 @@ def custom_jobs(
         **named,
     )
     claim = Claim(claim_uri(task, key), decode(job["step"], StepOptions))
-    return CustomJobs(parent=job["parent"], body=body, claim=claim, key=key)
+    result = ANSWERS if predicts else RESULT
+    return CustomJobs(parent=job["parent"], body=body, result=result, claim=claim, key=key)
+
+
+def folder_of(job: Any) -> str:
+    """Return the folder of a job's task and results; an equal job may have had another bucket."""
+    return str(job.job_spec.base_output_directory.output_uri_prefix).rstrip("/")
 
 
 def job_body(

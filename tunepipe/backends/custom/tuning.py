@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import structs, to_builtins
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.custom.jobs import CUSTOM_JOBS, custom_jobs
+from tunepipe.backends.custom.jobs import CUSTOM_JOBS, custom_jobs, folder_of
 from tunepipe.backends.custom.options import CustomOptions, disk_gib_for, read_options
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.remote.exchange import RESULT, request_fields, write_task
@@ -71,9 +71,8 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
     names = LocalOptions.__struct_fields__  # those that the trainer in the job takes
     training = {name: value for name, value in request.options.items() if name in names}
     key = _key(request, options, training, step.again)
-    bucket = storage.parse(request.train_uri).bucket
-    folder = f"gs://{bucket}/tunepipe/custom/{key}"
     if not name:
+        bucket = storage.parse(request.train_uri).bucket
         task: dict[str, Any] = {
             "kind": "tune",
             "request": request_fields(request),
@@ -89,7 +88,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         }
         service = custom_jobs(
             task["job"],
-            write_task(task, folder),
+            write_task(task, f"gs://{bucket}/tunepipe/custom/{key}"),
             key,
             labels={**run_labels(), **request.labels, KEY_LABEL: key},
             display_name=request.display_name or "tunepipe",
@@ -98,7 +97,7 @@ def tune(request: TuningRequest, output_dir: str, progress: Progress) -> TuningR
         name = launcher.launch(service, resources, step, progress, waiters)
     with explained(name):
         job = retry(lambda: CUSTOM_JOBS.get(name), seconds=step.patience_seconds)
-    return _result(job, folder, request, options, machine)
+    return _result(job, request, options, machine)
 
 
 def cancel(job: str) -> None:
@@ -147,11 +146,14 @@ def _key(
 
 
 def _result(
-    job: Any, folder: str, request: TuningRequest, options: CustomOptions, machine: Machine
+    job: Any, request: TuningRequest, options: CustomOptions, machine: Machine
 ) -> TuningResult:
+    folder = folder_of(job)
     if not storage.exists(f"{folder}/{RESULT}"):
         raise CloudError(
-            "the job succeeded and left no result", where=job.name, fix="read the job's log"
+            "the job succeeded and left no result",
+            where=job.name,
+            fix="read the job's log; another run tunes again",
         )
     result = json.loads(storage.read_bytes(f"{folder}/{RESULT}"))
     hours, cost = job_cost(job, options, machine, request.region)
