@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -38,16 +39,14 @@ def test_a_promoted_model_is_kept_when_its_run_is_thrown_away(tmp_path):
     move = registry.promote(place, model, **MOVE)
     (tmp_path / "model" / "model.safetensors").unlink()
     assert registry.champion(place) == move
-    kept = tmp_path / "registry" / "models" / "000001" / "model.safetensors"
-    assert kept.read_text() == "1"
-    assert move.model == str(kept.parent)
+    assert Path(move.model).parent == tmp_path / "registry" / "models"
+    assert Path(move.model, "model.safetensors").read_text() == "1"
 
 
 def test_what_an_interrupted_promotion_left_stops_no_other(tmp_path):
     place, models = str(tmp_path / "registry"), tmp_path / "registry" / "models"
     models.mkdir(parents=True)
-    for name in (".000001", "000001"):  # half copied, and copied but not recorded
-        model_folder(models / name, "half")
+    model_folder(models / "000001", "half")  # by an earlier version
     move = registry.promote(place, model_folder(tmp_path / "model", "1"), **MOVE)
     assert move.model.startswith(f"{models}/000001-")
     assert Path(move.model, "model.safetensors").read_text() == "1"
@@ -83,6 +82,27 @@ def test_promotions_and_roll_backs_write_new_objects_only(place):
     registry.promote(place, "projects/p/models/1", **MOVE | {"verdict": "", "reason": "back"})
     assert [move.version for move in registry.history(place)] == [1, 2, 3, 4]
     assert registry.champion(place).model == "projects/p/models/1"
+
+
+def test_of_promotions_at_once_no_copy_mixes_two_models(tmp_path):
+    place = str(tmp_path / "registry")
+    folders = [model_folder(tmp_path / str(number), str(number)) for number in range(4)]
+    for folder in folders:
+        for name in map(str, range(500)):
+            Path(folder, name).write_text(Path(folder).name)
+    together = Barrier(4)
+
+    def promote(folder):
+        together.wait()
+        with suppress(UsageError):  # another was quicker
+            registry.promote(place, folder, **MOVE | {"run": Path(folder).name})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(promote, folders))
+    for move in registry.history(place):
+        files = list(Path(move.model).iterdir())
+        assert {file.read_text() for file in files} == {move.run}
+        assert len(files) == 501
 
 
 def test_of_promotions_at_once_each_version_goes_to_one(place):

@@ -7,7 +7,6 @@ not, and a bucket with a retention policy takes it as any other.
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,16 +80,14 @@ def _copy(registry: str, model: str, version: int) -> str:
     """Copy a model's folder into the registry and return its place there."""
     if not Path(model).is_dir():
         return model
+    # A name of its own: of two promotions at once neither writes into the other's copy, and a copy
+    # that was broken off is in no record.
+    name = f"models/{version:06d}-{uuid4().hex[:8]}"
     if storage.is_object(registry):  # a step's folder is gone when its pod is
-        uri = address(registry, f"models/{version:06d}-{uuid4().hex[:8]}")
+        uri = address(registry, name)
         storage.copy_folder(model, uri)
         return uri
     # Absolute: the next run may be started from another folder.
-    folder = Path(registry).resolve() / "models" / f"{version:06d}"
-    partial = folder.with_name(f".{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(model, partial, copy_function=storage.link_or_copy)
-    if folder.exists():  # of a promotion that ended before it was recorded
-        folder = folder.with_name(f"{folder.name}-{uuid4().hex[:8]}")
-    os.replace(partial, folder)
+    folder = Path(registry).resolve() / name
+    shutil.copytree(model, folder, copy_function=storage.link_or_copy)
     return str(folder)
