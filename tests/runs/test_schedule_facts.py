@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from google.cloud import aiplatform_v1 as api
+from google.cloud import aiplatform_v1beta1 as api
 
 from tunepipe.runs import vertex_schedules
 from tunepipe.runs.cron import Cron

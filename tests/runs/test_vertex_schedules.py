@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tunepipe.gcp import clients
 from tunepipe.gcp.pipeline_jobs import PIPELINE_JOBS
 from tunepipe.runs import vertex_schedules
 
@@ -80,6 +81,19 @@ def test_everything_of_the_run_travels_with_the_schedule(said, rows):
             call["resource"]} == {REGION}  # fmt: skip
 
 
+def test_a_persistent_resource_travels_with_the_schedule(said, rows):
+    warm = (*APPLY, "--persistent-resource", "warm", "--yes")
+    assert said(*warm)[1]["action"] == "created"
+    assert said(*warm)[1]["action"] == "unchanged"
+    run = said("schedule", "run-now", "weekly", *PLACE, "--yes", "--json")[1]["run"]
+    job = clients.beta_pipelines(REGION).get_pipeline_job(name=run)
+    runtime = job.runtime_config.default_runtime.persistent_resource_runtime_detail
+    assert runtime.persistent_resource_name.endswith("/persistentResources/warm")
+    (changed,) = said(*APPLY, "--yes")[1]["changes"]
+    assert (changed["what"], changed["after"]) == ("persistent_resource", None)
+    assert said(*APPLY, "--yes")[1]["action"] == "unchanged"
+
+
 def test_a_dry_run_and_a_missing_yes_change_nothing(said, rows):
     assert said(*APPLY, "--dry-run")[1]["action"] == "would create"
     assert said(*APPLY)[0] == 2
@@ -147,7 +161,7 @@ def test_what_cannot_be_scheduled(said, rows, extra, found):
 
 
 def test_a_state_of_a_later_version_is_shown():
-    from google.cloud import aiplatform_v1 as api
+    from google.cloud import aiplatform_v1beta1 as api
 
     job = {"runtime_config": {}}
     schedule = api.Schedule(cron="0 3 * * 1", create_pipeline_job_request={"pipeline_job": job})
@@ -157,9 +171,7 @@ def test_a_state_of_a_later_version_is_shown():
 
 
 def test_a_schedule_of_others_is_left_alone(said, rows):
-    from google.cloud import aiplatform_v1 as api
-
-    from tunepipe.gcp import clients
+    from google.cloud import aiplatform_v1beta1 as api
 
     said(*APPLY, "--name", "ours", "--yes")
     client = clients.schedules(REGION)

@@ -26,7 +26,7 @@ class Schedules:
         self.cloud, self.jobs, self.resources = cloud, jobs, resources
 
     def CreateSchedule(self, request: api.CreateScheduleRequest) -> api.Schedule:
-        schedule = api.Schedule(request.schedule)
+        schedule = _as_v1(request.schedule)
         _check_cron(schedule.cron)
         if not schedule.display_name or schedule.max_concurrent_run_count < 1:
             raise exceptions.InvalidArgument("display_name and max_concurrent_run_count >= 1.")
@@ -51,7 +51,7 @@ class Schedules:
         schedule = self.cloud.find(request.schedule.name)
         changed = api.Schedule(schedule)
         for path in request.update_mask.paths:
-            setattr(changed, path, getattr(request.schedule, path))
+            setattr(changed, path, getattr(_as_v1(request.schedule), path))
         _check_cron(changed.cron)
         self._check_job(changed)
         changed.update_time = self.cloud.now()
@@ -104,6 +104,11 @@ class Schedules:
 
         given = _message_dict(job)["runtimeConfig"].get("parameterValues", {})
         checked_parameters(parse_spec(spec), given)
+
+
+def _as_v1(schedule: Any) -> api.Schedule:
+    """A schedule of v1beta1 as one of v1, which keeps the fields that v1 lacks as they are."""
+    return api.Schedule.deserialize(type(schedule).serialize(schedule))
 
 
 def _check_cron(text: str) -> None:

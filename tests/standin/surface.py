@@ -23,6 +23,7 @@ SERVICES = (
     (f"{AIPLATFORM}beta1", "PipelineService"),
     (AIPLATFORM, "JobService"),
     (AIPLATFORM, "ScheduleService"),
+    (f"{AIPLATFORM}beta1", "ScheduleService"),
     (AIPLATFORM, "DatasetService"),
     (AIPLATFORM, "ModelService"),
     (AIPLATFORM, "ModelGardenService"),

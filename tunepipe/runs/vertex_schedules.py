@@ -98,6 +98,9 @@ def facts(schedule: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "encryption_key", key
     runtime = job["runtime_config"]
     yield "results", runtime["gcs_output_directory"]
+    warm = runtime.get("default_runtime", {}).get("persistent_resource_runtime_detail", {})
+    if name := warm.get("persistent_resource_name"):
+        yield "persistent_resource", name
     yield from _flat("label", job.get("labels", {}))
     yield from _flat("parameter", runtime.get("parameter_values", {}))
     spec = job["pipeline_spec"]
@@ -177,7 +180,7 @@ def run_now(place: str, name: str, now: datetime) -> str:
         for job in pipeline_jobs.list_jobs(place, f'labels.{SCHEDULE_LABEL}="{name}"'):
             if not remote_jobs.has_ended(job):
                 raise still_running(job.name, f"tunepipe status {job.name} --wait")
-        run = clients.pipelines(clients.region_of(f"{place}/")).create_pipeline_job(
+        run = clients.beta_pipelines(clients.region_of(f"{place}/")).create_pipeline_job(
             parent=request.parent,
             pipeline_job=request.pipeline_job,
             pipeline_job_id=f"{name}-{now.astimezone(UTC):%Y%m%d%H%M%S}",
