@@ -25,7 +25,7 @@ from tunepipe.packaging.component import CODE_PLACEHOLDER, component, thin
 from tunepipe.runs import cancellation
 from tunepipe.runs.cancellation import Cancellation
 from tunepipe.runs.status import RunStatus
-from tunepipe.stores.claims import Waiters
+from tunepipe.stores.claims import Claim, Waiters, claim_uri
 
 PLACE = f"projects/{PROJECT}/locations/{REGION}"
 SPEC = {
@@ -164,6 +164,23 @@ def test_shared_ends_the_job_for_all(
     Waiters(f"gs://{BUCKET}", other, key).add()
     assert cancellation.cancel(run).left == {name: [other]}
     assert cancellation.cancel(run, shared=True).jobs == {name: "cancelled"}
+
+
+@pytest.mark.parametrize("kind", ["customJobs", "pipelineJobs", "tuningJobs"])
+def test_a_job_that_was_deleted_keeps_no_other_from_its_end(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    run = make_run("run-a")
+    claim = Claim(claim_uri(f"gs://{BUCKET}", "0"))  # before the other one's key
+    claim.take()
+    claim.begin()
+    claim.created(f"{PLACE}/{kind}/7")
+    Waiters(f"gs://{BUCKET}", run, "0").add()
+    step = start_step(monkeypatch, held, run, tmp_path, "managed.gemini")
+    until(lambda: paid(held))
+    step.kill()
+    (job,) = paid(held)
+    assert cancellation.cancel(run).jobs == {job: "cancelled"}
 
 
 def test_what_does_not_end_in_time_is_reported(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -109,6 +110,8 @@ def _look(name: str, bucket: str, shared: bool, requested: set[str]) -> Cancella
 
 def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     """Yield the jobs of a key that the run's project has, each with its state in small letters."""
+    from google.api_core import exceptions as api
+
     project, region = run.split("/")[1], clients.region_of(run)
     place, label = clients.parent(project, region), f'labels.{KEY_LABEL}="{key}"'
     jobs = _reached(partial(pipeline_jobs.list_jobs, place, label))
@@ -117,7 +120,8 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
     custom = clients.jobs(region).list_custom_jobs
     jobs += _reached(lambda: list(custom({"parent": place, "filter": label})))
     if claimed and claimed not in {str(job.name) for job in jobs}:
-        jobs.append(_reached(lambda: _service(claimed).get(claimed)))
+        with suppress(api.NotFound):  # it was deleted: what else the run waits for is cancelled
+            jobs.append(_reached(lambda: _service(claimed).get(claimed)))
     for job in jobs:
         yield str(job.name), clients.state_of(job).lower()
 
