@@ -107,6 +107,22 @@ def test_nothing_is_deployed_unasked(tuned, cloud, capfd):
     assert cloud.calls("UploadModel") == []
 
 
+def test_an_endpoint_that_may_cost_is_named_where_it_cannot_be_taken_away(tuned, cloud, capfd):
+    cloud.fault("DeployModel", drop="after")
+    cloud.fault("UndeployModel", code=403)
+    code, refused = said(capfd, "deploy", FOLDER, *PLACE, "--yes")
+    (endpoint,) = [name for name in cloud.ask("resources") if "/endpoints/" in name]
+    assert (code, refused["error"]["fix"]) == (4, f"tunepipe undeploy {endpoint}")
+    assert said(capfd, "undeploy", endpoint, "--yes")[0] == 0
+
+
+def test_a_deployment_whose_answer_is_lost_costs_nothing_on(tuned, cloud, capfd):
+    cloud.fault("DeployModel", drop="after")
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 4
+    kinds = ("/endpoints/", "/models/")
+    assert [n for n in cloud.ask("resources") if any(kind in n for kind in kinds)] == []
+
+
 @pytest.mark.parametrize("method", ["UploadModel", "CreateEndpoint", "DeployModel"])
 def test_a_deployment_that_fails_leaves_nothing_behind(tuned, cloud, capfd, method):
     cloud.fault(method, code=429, message="Quota exceeded for custom_model_serving.")

@@ -101,13 +101,16 @@ def take_away(deployment: Deployment) -> None:
             where=deployment.endpoint,
             fix="make another model the champion first: tunepipe promote or rollback",
         )
-    with explained(deployment.endpoint):
-        client = clients.endpoints(clients.region_of(deployment.endpoint))
-        endpoint = client.get_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS)
-        for deployed in endpoint.deployed_models:
+    remove(deployment.endpoint)
+
+
+def remove(endpoint: str) -> None:
+    """Undeploy what is on an endpoint, and delete it."""
+    with explained(endpoint):
+        client = clients.endpoints(clients.region_of(endpoint))
+        present = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
+        for deployed in present.deployed_models:
             client.undeploy_model(
-                endpoint=deployment.endpoint, deployed_model_id=deployed.id, timeout=CALL_SECONDS
+                endpoint=endpoint, deployed_model_id=deployed.id, timeout=CALL_SECONDS
             ).result(timeout=_REMOVAL_SECONDS)
-        client.delete_endpoint(name=deployment.endpoint, timeout=CALL_SECONDS).result(
-            timeout=_REMOVAL_SECONDS
-        )
+        client.delete_endpoint(name=endpoint, timeout=CALL_SECONDS).result(timeout=_REMOVAL_SECONDS)

@@ -14,11 +14,11 @@ from typing import Any
 
 from tunepipe.catalog.accelerators import Machine
 from tunepipe.catalog.tables import load
-from tunepipe.errors import UsageError
+from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.explanations import explained
-from tunepipe.registry.endpoints import SERVED, Deployment
+from tunepipe.registry.endpoints import SERVED, Deployment, remove
 from tunepipe.stores import storage
 
 LABEL = "tunepipe_serves"
@@ -51,7 +51,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
     """Register a whole model in a gs:// folder, and deploy it; return the endpoint's name.
 
     One replica serves a folder that `check_servable` takes. What was made is taken away again where
-    Google refuses a step.
+    Google refuses a step, its answer is lost, or the wait is broken off.
     """
     place = clients.parent(project, region)
     deployed = {
@@ -74,7 +74,8 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
             parent=place, endpoint={"display_name": name, "labels": labels}, timeout=CALL_SECONDS
         )
         endpoint = str(created.result(timeout=_OPERATION_SECONDS).name)
-        undo.callback(endpoints.delete_endpoint, name=endpoint, timeout=CALL_SECONDS)
+        undo.pop_all()
+        undo.callback(_take_back, endpoint, model)
         endpoints.deploy_model(
             endpoint=endpoint,
             deployed_model={**deployed, "model": model},
@@ -83,6 +84,19 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
         ).result(timeout=_OPERATION_SECONDS)
         undo.pop_all()
     return endpoint
+
+
+def _take_back(endpoint: str, model: str) -> None:
+    """Remove an endpoint, and then its model; name the endpoint if it may go on costing."""
+    try:
+        remove(endpoint)
+    except CloudError as error:
+        raise CloudError(
+            "the deployment failed or goes on, and its endpoint may cost by the hour",
+            where=endpoint,
+            fix=f"tunepipe undeploy {endpoint}",
+        ) from error
+    clients.models(clients.region_of(model)).delete_model(name=model, timeout=CALL_SECONDS)
 
 
 def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Iterator[Deployment]:
