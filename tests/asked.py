@@ -22,7 +22,7 @@ def ask(
         "guard_uri": guard,
         "guard_fingerprint": "",
         "max_output_tokens": 256,
-        "settings": settings,
+        "settings": settings | ({"guard": {"read": 1, "written": 1}} if guard else {}),
         "work_dir": str(folder / "work"),
         "metrics": SimpleNamespace(log_metric=found.__setitem__),
         **{port: SimpleNamespace(path=str(files[name])) for name, port in PREDICTION_PORTS.items()},

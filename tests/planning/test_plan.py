@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -170,6 +171,11 @@ def test_a_ceiling_of_tuning_and_answers_that_is_just_met_lets_them_pass():
     with pytest.raises(LimitError, match="for the tuning and") as caught:
         tuning.with_held_out(held_out, None, total - 0.0001)
     assert caught.value.where == "max_cost_usd"
+    # Two models are asked the guarded rows too, each as often as the held-out ones.
+    guarded = replace(held_out, guard_tokens=(100_000, 10_000))  # as many as the held-out rows have
+    assert tuning.with_held_out(guarded).evaluation_cost_usd == pytest.approx(2 * answers)
+    with pytest.raises(LimitError, match="x 2 models = 200 answers, and the guarded rows"):
+        tuning.with_held_out(guarded, None, total)
 
 
 @pytest.mark.parametrize(

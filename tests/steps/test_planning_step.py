@@ -76,7 +76,9 @@ def test_what_the_comparison_would_refuse_is_refused_before_the_tuning(tmp_path,
         check_held_out(file, scoring, {"max_output_tokens": 256.0})
 
 
-@pytest.mark.parametrize("asking", [{}, {"answers": 3.0}])
+@pytest.mark.parametrize(
+    "asking", [{}, {"answers": 3.0}, {"guard": {"read": 20.0, "written": 3.0}}]
+)
 def test_what_an_answer_reads_and_writes_is_the_mean_of_the_rows(tmp_path, asking):
     asked = {"max_output_tokens": 256.0, **asking}
     for references in (["word" * 5], ["word" * 5, "word"]):
@@ -86,9 +88,11 @@ def test_what_an_answer_reads_and_writes_is_the_mean_of_the_rows(tmp_path, askin
         ))  # fmt: skip
         assert found == HeldOut(
             len(references), "rouge_l", found.metric_reason, int(asking.get("answers", 1)),
-            read, written,
+            read, written, guard_tokens=(20, 3) if "guard" in asking else (0, 0),
         )  # fmt: skip
-    assert check_held_out(None, {"task": "text"}, asked) == ((), HeldOut(0, answers=found.answers))
+    assert check_held_out(None, {"task": "text"}, asked) == (
+        (), HeldOut(0, answers=found.answers, guard_tokens=found.guard_tokens),
+    )  # fmt: skip
 
 
 def test_rows_that_repeat_another_are_asked_but_prove_nothing(tmp_path):

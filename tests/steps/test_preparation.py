@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tunepipe.components import prepare_run
+from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import DataError, UsageError
 from tunepipe.registry import champions, data_history, records
 
@@ -65,7 +66,12 @@ def test_later_steps_are_given_plain_values_alone(given):
 def test_every_guarded_row_is_read(given, tmp_path, capsys):
     guard = tmp_path / "guard.jsonl"
     given["guard_uri"] = write(guard, ROWS[:1])
-    first = prepare(**given).guard_fingerprint
+    found = prepare(**given)
+    first = found.guard_fingerprint
+    assert found.asking["guard"] == {
+        name: estimate_tokens(ROWS[0][field])
+        for name, field in (("read", "input_text"), ("written", "output_text"))
+    }
     assert "1 guarded row\n" in capsys.readouterr().out
     write(guard, ROWS[:2])
     assert prepare(**given).guard_fingerprint not in ("", first)

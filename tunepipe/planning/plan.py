@@ -47,7 +47,8 @@ class HeldOut:
 
     `repeats` are the rows that repeat another's prompt: they prove little, but are asked too. The
     models that answer are the tuned one, its base, and a champion or two.
-    `tokens_read` and `tokens_written` are those of a row's prompt and of an answer, about.
+    `tokens_read` and `tokens_written` are those of a row's prompt and of an answer, about;
+    `guard_tokens` those of all guarded rows, which the tuned model and its base are asked.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class HeldOut:
     tokens_written: float = 0.0
     repeats: int = 0
     models: int = 2
+    guard_tokens: tuple[int, int] = (0, 0)
 
     @property
     def asked(self) -> int:
@@ -69,10 +71,13 @@ class HeldOut:
         price = catalog.prices.answers.get(model)
         if price is None or not self.tokens_read:
             return None
-        read = self.tokens_read * price.usd_per_million_read
-        written = self.tokens_written * price.usd_per_million_written
-        models = 1.0 + (self.models - 1) * price.tuned_factor
-        return models * self.asked * (read + written) / 1e6
+
+        def usd(models: int, questions: int, read: float, written: float) -> float:
+            tokens = read * price.usd_per_million_read + written * price.usd_per_million_written
+            return (1.0 + (models - 1) * price.tuned_factor) * questions * tokens / 1e6
+
+        guarded = usd(2, self.answers, *self.guard_tokens)
+        return guarded + usd(self.models, self.asked, self.tokens_read, self.tokens_written)
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,7 @@ class Plan:
             f"{plural(rows + held_out.repeats, 'held-out row')} x "
             f"{plural(held_out.answers, 'answer')} x {held_out.models} models = "
             f"{held_out.asked * held_out.models:,} answers"
+            + (", and the guarded rows" if any(held_out.guard_tokens) else "")
         )
         if cost is not None:
             tuning = self.estimated_cost_usd or 0.0

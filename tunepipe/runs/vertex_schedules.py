@@ -162,14 +162,10 @@ def change(place: str, name: str, action: str) -> str:
     client = _client(place)
     for resource in resources:
         with explained(resource):
-            if action == "pause":
-                client.pause_schedule(name=resource, timeout=CALL_SECONDS)
-            elif action == "resume":
-                request = {"name": resource, "catch_up": False}
-                client.resume_schedule(request=request, timeout=CALL_SECONDS)
-            else:
-                deletion = client.delete_schedule(name=resource, timeout=CALL_SECONDS)
-                deletion.result(timeout=3 * CALL_SECONDS)
+            request = {"name": resource, **({"catch_up": False} if action == "resume" else {})}
+            done = getattr(client, f"{action}_schedule")(request=request, timeout=CALL_SECONDS)
+            if action == "delete":
+                done.result(timeout=3 * CALL_SECONDS)
     return ", ".join(resources)
 
 

@@ -113,7 +113,7 @@ def _ask(
     for request in requests:
         by_model.setdefault(request.model, {}).setdefault(request.rows, []).append(request)
     limit = RequestLimit(pace)
-    ours = {*PACING_OPTIONS, "group_by", "answers"}
+    ours = {*PACING_OPTIONS, "group_by", "answers", "guard"}
     passed_on = {name: value for name, value in settings.items() if name not in ours}
 
     def ask(request: _Request) -> None:

@@ -84,6 +84,7 @@ def check_held_out(
         tasks.check_metric(name, tasks.choose_task(references, task).name, references, normalize)
         tasks.check_slices(scoring.get("slice_by", ()), rows, str(asking.get("group_by", "")))
         metric = tasks.choose_metric(references, task, name)
+    guard = asking.get("guard", {})
     different = len({row.input for row in rows})
     held_out = HeldOut(
         different,
@@ -93,5 +94,6 @@ def check_held_out(
         answers=int(asking.get("answers", 1)),
         tokens_read=sum(read) / max(1, len(rows)),
         tokens_written=sum(written) / max(1, len(rows)),
+        guard_tokens=(int(guard.get("read", 0)), int(guard.get("written", 0))),
     )
     return tasks.cut_answers(max(written, default=0), int(asking["max_output_tokens"])), held_out

@@ -9,6 +9,7 @@ from tunepipe.catalog.backends import find_backend
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.schema import Model
 from tunepipe.data.rows import read_examples
+from tunepipe.data.text_pairs import estimate_tokens
 from tunepipe.errors import plural
 from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
@@ -54,6 +55,7 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     rules = {name: ports[name] for name in ("series", "min_new_rows", "format")}
     changed = data_history.decide(dataset_uri, fingerprint, registry, **rules)
     since = champion = first = guard = ""
+    guard_size: dict[str, int] = {}
     run, trained = ports["run_id"] or ports["job"], {}
     if changed == data_history.UNCHANGED:
         since = data_history.record_unchanged(registry, ports["series"], run)
@@ -65,7 +67,9 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
                 run_of_first = champions.history(registry)[0].run
                 trained["first"] = records.find_trained_rows(registry, run_of_first)
         base = catalog.find_model(base_model, backend)
-        guard = _check_guard(str(ports["guard_uri"]), base)
+        if guard_uri := str(ports["guard_uri"]):
+            guard_size = _check_guard(guard_uri, base)
+            guard = identity(guard_uri).fingerprint
     # Sorted by the step that needs them, so that each caches on its own alone.
     asking = {name: ports[name] for name in ("max_output_tokens", "answers", "group_by")}
     names = ("task", "metric", "margin", "guard_margin", "seed")
@@ -85,16 +89,17 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     judging = {"model": ports["judge_model"], "prompt": ports["judge_prompt"]}
     if missing := ports["scoring"].get("missing"):
         judging["missing"] = missing
-    asking |= ports["asking"]
+    asking |= ports["asking"] | ({"guard": guard_size} if guard_size else {})
     return Prepared(changed, fingerprint, champion, first, guard, since, asking, scoring, judging)
 
 
-def _check_guard(uri: str, model: Model) -> str:
-    """Read every guarded row once, refuse what the model cannot be shown; return a fingerprint."""
-    if not uri:
-        return ""
+def _check_guard(uri: str, model: Model) -> dict[str, int]:
+    """Read every guarded row once, refuse what the model cannot be shown; return their tokens."""
     with local_files(uri) as paths:
         rows = [row for path in paths for row in read_examples(path)]
     check_parts(rows, model, rows="guarded rows")
     print(plural(len(rows), "guarded row"))
-    return identity(uri).fingerprint
+    return {
+        "read": sum(estimate_tokens(row.input) for row in rows),
+        "written": sum(estimate_tokens(row.reference) for row in rows),
+    }

@@ -12,6 +12,7 @@ from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
+from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores import storage
@@ -67,8 +68,6 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
 
     def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
         """Yield the jobs with the key's label, the newest first."""
-        from tunepipe.gcp.labels import KEY_LABEL
-
         request = {"parent": self.parent, "filter": f'labels.{KEY_LABEL}="{self.key}"'}
         listed = list(self._client.list_custom_jobs(request=request, timeout=CALL_SECONDS))
         for job in sorted(listed, key=lambda job: job.create_time, reverse=True):
