@@ -17,8 +17,12 @@ from tunepipe.gcp.explanations import advice, explained
         ("Learning rate multiplier is not supported for this model.", "learning_rate=2e-4"),
         ("Supported roles are: user, model, function.", "model in place of assistant"),
         ("Dataset has unsupported modality: text.", "set rows of other kinds apart"),
+        ("The following quota metrics exceed quota limits: "
+         "aiplatform.googleapis.com/custom_model_training_nvidia_a100_80gb_gpus",
+         "--option accelerator=TYPE:COUNT"),
+        ("Quota restricted_image_training_a100_80gb_gpus exceeded: quota 0.", "8 A100 80GB"),
     ],
-)
+)  # fmt: skip
 def test_a_message_of_a_tuning_job_has_a_remedy(message, remedy):
     assert remedy in advice(message)
 
