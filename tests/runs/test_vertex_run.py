@@ -264,6 +264,21 @@ def test_changed_guarded_rows_under_the_same_name_are_another_run(
     assert len(keys) == 2
 
 
+def test_rows_that_change_while_the_user_is_asked_are_not_kept_as_the_old_ones(
+    cloud: StandIn, run: VertexRun, dataset: str
+) -> None:
+    cloud.ask("hold", {"on": True})
+    request, before = prepared(run), Path(dataset).read_bytes()
+    Path(dataset).write_bytes(before[: before.rindex(b"\n", 0, -1) + 1])
+    with pytest.raises(UsageError, match="changed meanwhile"):
+        vertex.submit(request)
+    assert cloud.ask("states") == {}
+    Path(dataset).write_bytes(before)
+    vertex.submit(request)
+    uri = request.uploads[dataset].removeprefix("gs://")
+    assert (cloud.buckets / uri).read_bytes() == before
+
+
 def test_the_same_rows_under_other_names_lie_apart(run: VertexRun, tmp_path: Path) -> None:
     """Else the bucket's folder would hold them twice, and a run read both."""
     folders = []

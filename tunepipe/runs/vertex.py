@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from tunepipe.errors import TunepipeError
+from tunepipe.errors import TunepipeError, UsageError
 from tunepipe.gcp import clients, launcher, pipeline_jobs
 from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import RUN_ID_LABEL
@@ -21,6 +21,7 @@ from tunepipe.runs.status import RunStatus, StepStatus
 from tunepipe.runs.vertex_request import RUN_LABEL, JobRequest
 from tunepipe.stores import failures, storage
 from tunepipe.stores.failures import find_failure
+from tunepipe.stores.generations import fingerprint_of
 
 _STATES = {
     "SKIPPED": "cached",  # a hit of the execution cache
@@ -57,10 +58,18 @@ def submit(request: JobRequest, *, first_job_seconds: float = 300.0) -> str:
 
 
 def upload(request: JobRequest) -> None:
-    """Put data and code into the bucket that are not there yet; their names hold their hashes."""
+    """Put data and code into the bucket that are not there yet; their names hold their hashes.
+
+    A UsageError for rows that were changed since `prepare`, such as while the user was asked: later
+    runs would take them for the rows that the name stands for.
+    """
     for path, uri in request.uploads.items():
-        if not storage.exists(uri):
-            storage.write_file(path, uri)
+        if storage.exists(uri):
+            continue
+        if path in request.fingerprints and fingerprint_of(path) != request.fingerprints[path]:
+            fix = "run the same command again"
+            raise UsageError("the file was changed meanwhile", where=path, fix=fix)
+        storage.write_file(path, uri)
 
 
 def status(name: str, *, patience_seconds: float = _BRIEFLY) -> RunStatus:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from typing import Any
 from tunepipe.backends.base import TuningRequest, load_remote_tuner
 from tunepipe.backends.palm.template import read_template
 from tunepipe.catalog.catalog import load_catalog
-from tunepipe.data.fingerprint import digest_of
+from tunepipe.data.fingerprint import combined, digest_of
 from tunepipe.distribution import content_hash
 from tunepipe.errors import LimitError, UsageError
 from tunepipe.gcp import clients
@@ -31,7 +31,7 @@ from tunepipe.runs.compile import check_template, pipeline_text, template_sha256
 from tunepipe.runs.pipeline_spec import check_parameters, read, read_pipeline, set_image
 from tunepipe.stores import storage
 from tunepipe.stores.cloud_storage import payer_label
-from tunepipe.stores.generations import guarded, identity
+from tunepipe.stores.generations import fingerprint_of, guarded
 
 RUN_LABEL = "tunepipe_run"
 SCHEDULE_LABEL = "tunepipe_schedule"
@@ -96,12 +96,14 @@ class VertexRun:
 class JobRequest:
     """The arguments of CreatePipelineJob; `parent` is projects/P/locations/R.
 
-    `uploads` are local files that have to be in the bucket first, each with its URI.
+    `uploads` are local files that have to be in the bucket first, each with its URI;
+    `fingerprints` are those of the dataset's, whose URIs hold them.
     """
 
     parent: str
     job: Mapping[str, Any]
     uploads: Mapping[str, str]
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the request as the service takes it."""
@@ -118,7 +120,8 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
         LimitError: Something would run outside the region.
     """
     _check(run)
-    uploads, uri, fingerprint = _dataset(run)
+    uploads, uri, fingerprints = _dataset(run)
+    fingerprint = combined(fingerprints.values())
     moment = {"again": now.isoformat(timespec="microseconds")} if again else {}
     spec, sent, code = _pipeline(run, uri, moment)
     key = _key(fingerprint, f"{run.backend} {template_sha256(spec)}", {**sent, **guarded(sent)})
@@ -129,7 +132,8 @@ def prepare(run: VertexRun, *, again: bool = False, now: datetime) -> JobRequest
         **{name: getattr(run, name) for name in ("backend", "project", "region")},
     }
     sent = {"run": names, **sent}
-    return _request(run, spec, sent, {RUN_LABEL: key}, code, uploads)
+    request = _request(run, spec, sent, {RUN_LABEL: key}, code, uploads)
+    return replace(request, fingerprints=fingerprints)
 
 
 def prepare_recurring(run: VertexRun, schedule: str) -> JobRequest:
@@ -218,23 +222,23 @@ def _options(run: VertexRun) -> dict[str, Any]:
     return {**set_by_user, **run.parameters.get("options", {})}
 
 
-def _dataset(run: VertexRun) -> tuple[dict[str, str], str, str]:
-    """Return what has to be uploaded, where the dataset then is, and its fingerprint."""
+def _dataset(run: VertexRun) -> tuple[dict[str, str], str, dict[str, str]]:
+    """Return what has to be uploaded, where the dataset then is, and its files' fingerprints."""
     source = str(run.parameters.get("dataset_uri", ""))
     if not source:
         raise UsageError("is required", where="--dataset", fix="give a path or a gs:// URI")
-    fingerprint = identity(source).fingerprint
+    fingerprints = {file: fingerprint_of(file) for file in storage.list_files(source)}
     if storage.is_gcs(source):
-        return {}, source, fingerprint
-    names = {path: _SIGNS.sub("_", Path(path).name) for path in storage.list_files(source)}
+        return {}, source, fingerprints
+    names = {path: _SIGNS.sub("_", Path(path).name) for path in fingerprints}
     if len(set(names.values())) < len(names):
         raise UsageError("two files of the same name", where=source, fix="rename one")
     # The key includes the names: the same rows under other names would otherwise count twice.
-    contents = "\n".join([fingerprint, *sorted(names.values())])
+    contents = "\n".join([combined(fingerprints.values()), *sorted(names.values())])
     folder = f"{run.root}/datasets/{hashlib.sha256(contents.encode()).hexdigest()[:16]}"
     uploads = {path: f"{folder}/{name}" for path, name in names.items()}
     (uri,) = uploads.values() if len(uploads) == 1 else (f"{folder}/*",)
-    return uploads, uri, fingerprint
+    return uploads, uri, fingerprints
 
 
 def _pipeline(
