@@ -121,6 +121,13 @@ def test_a_pause_is_as_long_as_the_service_asks():
         assert len(pauses) == 2
 
 
+def test_no_pause_is_longer_than_the_time_that_is_left():
+    pauses = []
+    service = Service(answer(429, **{"retry-after": "86400"}))
+    retry(service, seconds=5.0, sleep=pauses.append)
+    assert 4.0 < pauses[0] <= 5.0
+
+
 @pytest.mark.parametrize(
     ("errors", "limits", "calls"),
     [

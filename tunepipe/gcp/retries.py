@@ -129,10 +129,11 @@ def retry(
         return is_transient(error)
 
     def pause(state: tenacity.RetryCallState) -> float:
-        """Return the seconds to wait: what the service asks for, if that is longer."""
+        """Return the seconds to wait: what the service asks for, if that is longer, to the end."""
         response: Any = getattr(root_of(failures[-1]), "response", None)
-        seconds = str((getattr(response, "headers", None) or {}).get("retry-after") or "")
-        return max(growing(state), float(seconds) if seconds.isdecimal() else 0.0)
+        asked = str((getattr(response, "headers", None) or {}).get("retry-after") or "")
+        left = max(0.0, seconds - (state.seconds_since_start or 0.0))
+        return min(left, max(growing(state), float(asked) if asked.isdecimal() else 0.0))
 
     stops: list[Any] = [tenacity.stop_after_delay(seconds)] if seconds < math.inf else []
     stops += [tenacity.stop_after_attempt(attempts)] if attempts else []
