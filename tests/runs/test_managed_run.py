@@ -212,7 +212,7 @@ def test_the_whole_command_over_an_open_model_that_is_served(
     # 131,072 tokens a step: the verdict says so, and the curve is read by the open models' own tag.
     (report,) = (cloud.buckets / BUCKET).rglob("conclude-run/report")
     assert "the model was hardly trained: 2 steps" in report.read_text()
-    assert "train from 1.20 to 0.40" in report.read_text()
+    assert "train from 1.2 to 0.4" in report.read_text()
     assert cloud.places() == {REGION}
 
 
