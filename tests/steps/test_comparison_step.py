@@ -295,6 +295,30 @@ def test_of_two_runs_at_once_over_the_same_rows_one_takes_them_for_fresh(given, 
     )
 
 
+@pytest.mark.parametrize(
+    ("compared_with", "said"),
+    [
+        ({"champion_version": 0}, "champion 1 stays: it came into service meanwhile and was not "),
+        ({"champion_version": 1}, "champion 2: The tuned model is better"),
+        ({}, "champion 2: The tuned model is better"),  # by an older version
+    ],
+)
+def test_a_champion_that_came_into_service_meanwhile_stays(given, tmp_path, compared_with, said):
+    """Two runs over other rows: no decision counts for the other run."""
+    place, comparison = str(tmp_path / "registry"), tmp_path / "comparison"
+    compared(given, tmp_path, champion_version=0)
+    result = {**json.loads(comparison.read_text()), "look": {}}
+    assert result.pop("champion_version") == 0
+    for name, fields in (("first", {"champion_version": 0}), ("second", compared_with)):
+        (tmp_path / name).write_text(json.dumps(result | fields))
+    for _ in range(2):  # a step that is tried again says the same
+        first = decide_step("projects/p/models/1", str(tmp_path / "first"), place, "r1")
+        assert first.startswith("champion 1: The tuned model is better")
+    for _ in range(2):
+        second = decide_step("projects/p/models/2", str(tmp_path / "second"), place, "r2")
+        assert second.startswith(said)
+
+
 def test_without_a_registry_nothing_is_promoted_and_nothing_fails(given, tmp_path):
     compared(given, tmp_path)
     assert promote_step("model", str(tmp_path / "comparison"), "", "r1") == ""

@@ -54,6 +54,7 @@ def test_later_steps_are_given_plain_values_alone(given):
         "guard_margin": 0.0,
         "seed": 0,
         "missing": "excluded",
+        "champion_version": 0,
         "looks": [],
         "trained": {},
         "price": {},
@@ -95,7 +96,8 @@ def test_a_champion_is_found_while_it_serves(given, tmp_path):
     move = champions.promote(
         registry, str(model), run="r1", verdict="better", reason="", moved_at="", moved_by=""
     )
-    assert prepare(**given, registry=registry).champion == move.model
+    found = prepare(**given, registry=registry)
+    assert (found.champion, found.scoring["champion_version"]) == (move.model, 1)
 
 
 def test_the_first_champion_is_found_where_a_margin_could_be_spent_again(given, tmp_path):

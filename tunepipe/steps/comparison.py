@@ -47,6 +47,7 @@ def compare_step(
     max_latency_ms: float = 0.0,
     max_cost_per_answer: float = 0.0,
     price: Mapping[str, float] | None = None,
+    champion_version: int | None = None,
     looks: Sequence[Mapping[str, Any]] = (),
     trained: Mapping[str, str] | None = None,
     **settings: Any,
@@ -59,9 +60,10 @@ def compare_step(
     settings those of `score.ScoreSettings`, whose margin is for the champions.
 
     The price is US dollars for a million tokens `read` and `written`, and the `tuned_factor` of a
-    tuned model's price. `looks` are the earlier decisions (`registry.looks`). `trained` says where
-    the rows that `champion` and `first` were trained on are recorded (`registry.records`): their
-    comparisons leave these rows out.
+    tuned model's price. `champion_version` is that of the registry as the run began, 0 if it had
+    no champion. `looks` are the earlier decisions (`registry.looks`). `trained` says where the rows
+    that `champion` and `first` were trained on are recorded (`registry.records`): their comparisons
+    leave these rows out.
     """
     files = paths_of(predictions)
     tuning = files.pop("tuning", "")
@@ -128,6 +130,7 @@ def compare_step(
         "flips": base.flips,
         "look": look,
         **({"doubts": doubts} if doubts else {}),
+        **({} if champion_version is None else {"champion_version": champion_version}),
     }
     write_json(result, comparison_path)
     return Compared(verdict, reason, scores)

@@ -55,6 +55,7 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     rules = {name: ports[name] for name in ("series", "min_new_rows", "format")}
     changed = data_history.decide(dataset_uri, fingerprint, registry, **rules)
     since = champion = first = guard = ""
+    present = champions.champion(registry)
     guard_size: dict[str, int] = {}
     run, trained = ports["run_id"] or ports["job"], {}
     if changed == data_history.UNCHANGED:
@@ -76,6 +77,7 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     price = catalog.prices.answers.get(base_model)
     scoring = {name: ports[name] for name in names} | ports["scoring"]
     scoring |= {
+        "champion_version": present.version if present else 0,
         "looks": [] if since else looks.earlier(registry, run),
         "trained": trained,
         "price": {

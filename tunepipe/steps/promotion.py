@@ -50,6 +50,7 @@ def decide_step(model: str, comparison_path: str, registry: str, run_id: str) ->
 
     Two runs at once over the same rows could each take theirs for the first decision. So a run
     records its own before it looks for others once more: at least one of the two sees the other.
+    Over other rows, what came into service since the run began was not compared with its model.
     """
     compared = read_json(comparison_path)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -58,8 +59,12 @@ def decide_step(model: str, comparison_path: str, registry: str, run_id: str) ->
         return keep_step(comparison_path, registry, model)
     present = champions.champion(registry)
     is_repeated = present is not None and present.run == run_id
-    if decisions > compared["scores"]["tuned"]["look"] and not is_repeated:
+    reason = ""
+    if present and present.version != compared.get("champion_version", present.version):
+        reason = "it came into service meanwhile and was not compared; run again"
+    if decisions > compared["scores"]["tuned"]["look"]:
         reason = "another run decided on the same held-out rows meanwhile; run again"
+    if reason and not is_repeated:
         return keep_step(comparison_path, registry, reason=reason)
     version = promote_step(model, comparison_path, registry, run_id)
     return f"champion {version}: {compared['reason']}" if version else str(compared["reason"])
