@@ -274,7 +274,7 @@ def convert_row(row: Mapping[str, Any], format: str, to: str) -> tuple[Row, tupl
         result = {name: value for name, value in row.items() if name not in others}
         if _BORDER not in conversation.left_out and _has_own_roles(clean, format):
             return result, tuple(others)
-        # The turns are written anew; all other fields stay.
+        # The turns are written again; all other fields stay.
         fresh = write(conversation, to)
         fresh.pop("completions", None)
         if clean.keys() & {"systemInstruction", "system_instruction"}:

@@ -15,7 +15,7 @@ from tunepipe.evaluation.settings import check_settings
 from tunepipe.evaluation.tasks import check_parts
 from tunepipe.registry import champions, data_history, looks, records
 from tunepipe.steps.cloud_checks import check_step
-from tunepipe.steps.promotion import first_step, lookup_step
+from tunepipe.steps.promotion import first_step, still_serving
 from tunepipe.stores.generations import identity
 from tunepipe.stores.storage import local_files
 
@@ -55,13 +55,14 @@ def prepare_step(ports: Mapping[str, Any]) -> Prepared:
     rules = {name: ports[name] for name in ("series", "min_new_rows", "format")}
     changed = data_history.decide(dataset_uri, fingerprint, registry, **rules)
     since = champion = first = guard = ""
-    present = champions.champion(registry)
+    present: champions.Move | None = None
     guard_size: dict[str, int] = {}
     run, trained = ports["run_id"] or ports["job"], {}
     if changed == data_history.UNCHANGED:
         since = data_history.record_unchanged(registry, ports["series"], run)
     else:
-        if served := lookup_step(registry):
+        present = champions.champion(registry)
+        if served := still_serving(present):
             champion = served.model
             trained["champion"] = records.find_trained_rows(registry, served.run)
             if ports["margin"] > 0 and (first := first_step(registry, champion)):

@@ -15,11 +15,15 @@ from tunepipe.stores import storage
 
 
 def lookup_step(registry: str) -> champions.Move | None:
-    """Find the model in service, if it still serves: its endpoint may have been deleted by hand.
+    """Find the model in service, if it still serves; see `still_serving`."""
+    return still_serving(champions.champion(registry))
+
+
+def still_serving(champion: champions.Move | None) -> champions.Move | None:
+    """Return the champion if its model is there: its endpoint may have been deleted by hand.
 
     A run that met that only when it asks the champion would have paid for its tuning by then.
     """
-    champion = champions.champion(registry)
     if champion is None or serves(champion.model):
         return champion
     print(f"champion {champion.version} is left out of the comparison: {champion.model} is gone")
