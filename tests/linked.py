@@ -51,9 +51,15 @@ def closure(requirements: Iterable[str]) -> set[str]:
 
 
 def _link(file: metadata.PackagePath, site: Path) -> None:
-    if ".." in file.parts or "__pycache__" in file.parts or not file.locate().exists():
+    """Link a file, or the package that it is in, with what is compiled of it."""
+    source = Path(file.locate())
+    if ".." in file.parts or "__pycache__" in file.parts or not source.exists():
         return
-    target = site / file
-    target.parent.mkdir(parents=True, exist_ok=True)
+    package = source.parents[len(file.parts) - 2] if len(file.parts) > 1 else source
+    if (package / "__init__.py").exists():
+        source, target = package, site / file.parts[0]
+    else:  # a module, or a part of a namespace
+        target = site / file
     if not target.exists():
-        target.symlink_to(Path(file.locate()).resolve())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(source.resolve())

@@ -192,9 +192,18 @@ def test_the_quota_of_an_accelerator(examined, accelerator, options, limits, sta
     more = [part for option in options for part in ("--option", option)]
     _, found = examined(*custom, *more, quota={name: limits} if limits else {})
     assert words in found["quota", state]["found"]
-    tagged = found["containers", "unknown"]
-    assert tagged["found"].endswith(" is a tag, which may be moved")
-    assert tagged["fix"] == "--option prediction_image=NAME@sha256:…"
+    assert found["containers", "ok"]["found"].endswith(" is named by its digest")
+    assert ("containers", "unknown") not in found
+
+
+def test_a_container_that_is_named_by_a_tag(examined):
+    custom = ("--backend", "custom", "--base-model", "acme/model-4b", "--accelerator", "L4:1")
+    _, found = examined(*custom, "--option", "prediction_image=registry.example/vllm:1", quota={})
+    assert found["containers", "unknown"] == {
+        **found["containers", "unknown"],
+        "found": "registry.example/vllm:1 is a tag, which may be moved",
+        "fix": "--option prediction_image=NAME@sha256:…",
+    }
 
 
 @pytest.mark.parametrize(

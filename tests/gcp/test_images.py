@@ -1,5 +1,6 @@
 """What is read of an image in its registry: a registry on this machine."""
 
+import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +10,7 @@ import pytest
 from tunepipe.errors import UsageError
 from tunepipe.gcp import outbound
 from tunepipe.gcp.explanations import RefusedError
-from tunepipe.gcp.images import read_image
+from tunepipe.gcp.images import by_digest, read_image
 
 CONFIG = {"Env": ["A=b"], "Labels": {"c": "d"}}
 ARM = {"os": "linux", "architecture": "arm64"}
@@ -77,13 +78,27 @@ def test_a_registry_that_refuses_is_reported_with_its_status(registry, status, c
         read_image(f"{host}/team/image:1.0")
     assert caught.value.found == f"its description cannot be fetched: {status}"
     assert (caught.value.code, caught.value.where) == (code, f"{host}/team/image:1.0")
-    assert caught.value.fix == "check the image's name, and that you may read it"
+    assert caught.value.fix == (
+        "check the image's name, and that you may read it; or name it by digest: NAME@sha256:…"
+    )
 
 
+@pytest.mark.parametrize(("tag", "asked_for"), [(":1.0", "1.0"), ("", "latest")])
+def test_a_tag_means_the_digest_that_it_has_now(registry, tag, asked_for):
+    host, held, asked = registry
+    held[f"manifests/{asked_for}"] = {"manifests": []}
+    digest = hashlib.sha256(b'{"manifests": []}').hexdigest()
+    assert by_digest(f"{host}/team/image{tag}") == f"{host}/team/image@sha256:{digest}"
+    assert asked == [f"/v2/team/image/manifests/{asked_for}"]
+    assert by_digest(f"team/image:1.0@{DIGEST}") == f"team/image:1.0@{DIGEST}"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("read", [read_image, by_digest])
 @pytest.mark.parametrize(
     "image", ["tunepipe", "tunepipe:1.0", "gcr.io", "team/tunepipe:1.0", "localhost/tunepipe"]
 )
-def test_a_name_without_a_registry_is_refused(image):
+def test_a_name_without_a_registry_is_refused(image, read):
     with pytest.raises(UsageError, match="names no registry") as caught:
-        read_image(image)
+        read(image)
     assert caught.value.where == image

@@ -48,7 +48,8 @@ print(open(sys.argv[-1]).read())
 def installed(folder, capfd, code, *requirements):
     """Return the arguments that pip gets, and the packages with hashes that its file lists."""
     (folder / "pip.py").write_text(PIP)
-    install_missing(f"{sys.executable} {folder / 'pip.py'} install", code, requirements)
+    pip = f"{sys.executable} {folder / 'pip.py'} install"
+    install_missing(pip, requirements, code=code)
     call, _, file = capfd.readouterr().out.partition("\n")
     names = re.findall(r"^([\w.-]+)==", file, re.MULTILINE)
     assert file.count("--hash=sha256:") >= len(names)
@@ -67,7 +68,7 @@ def test_a_step_installs_what_is_missing_and_its_needs_by_their_hashes(tmp_path,
 
 
 def test_what_is_installed_in_its_version_is_not_installed_again(tmp_path, capfd):
-    install_missing("false", "", [KFP, *PINS.values()])
+    install_missing("false", [KFP, *PINS.values()])
     assert capfd.readouterr().out == ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_a_model_is_served_asked_listed_and_taken_away(tuned, cloud, capfd):
     assert "1 x g2-standard-12 (NVIDIA_L4:1), at 1.15 USD an hour, 828 USD a month" in shown
     (endpoint,) = [name for name in cloud.ask("resources") if "/endpoints/" in name]
     assert f"tunepipe undeploy {endpoint}" in shown
-    assert "pytorch-vllm-serve:latest is a tag, which may be moved; name one by --image" in shown
+    named = load("registry/serving.toml")["image"].rpartition(":")[0]
+    assert re.search(rf"by the container {re.escape(named)}@sha256:[0-9a-f]{{64}}\n", shown)
     code, answers = said(
         capfd, "predict", "--backend", "open-model", "--model", endpoint, "code of item 3"
     )
@@ -62,7 +64,8 @@ def test_what_is_deployed_is_exactly_what_was_asked_for(tuned, cloud, capfd):
     image = "registry.example/vllm@sha256:" + "a" * 64
     asked = ("--image", image, "--accelerator", "L4:2", "--name", "desk")
     assert main.run(["deploy", FOLDER, *PLACE, *asked, "--yes"]) == 0
-    assert "may be moved" not in capfd.readouterr().err
+    assert f"by the container {image}\n" in capfd.readouterr().err
+    assert cloud.calls("image.get") == []
     names = {name.split("/")[-2]: name for name in cloud.ask("resources")}
     model = clients.models(REGION).get_model(name=names["models"])
     container = model.container_spec
@@ -99,6 +102,18 @@ def test_what_is_deployed_is_exactly_what_was_asked_for(tuned, cloud, capfd):
     assert (found[""].usd_per_hour, found[""].kind, found[""].champion) == (0.0, SERVED, False)
     (unpriced,) = (each for each in serving.deployments(PROJECT, REGION, {}) if each.model)
     assert unpriced.usd_per_hour is None
+
+
+def test_a_tag_is_deployed_by_the_digest_that_it_has(tuned, cloud, capfd):
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 0
+    (name,) = [name for name in cloud.ask("resources") if "/models/" in name]
+    image = clients.models(REGION).get_model(name=name).container_spec.image_uri
+    assert f"by the container {image}\n" in capfd.readouterr().err
+    cloud.fault("image.get", code=403)
+    code, refused = said(capfd, "deploy", FOLDER, *PLACE, "--yes")
+    assert (code, refused["error"]["where"]) == (4, load("registry/serving.toml")["image"])
+    assert "NAME@sha256" in refused["error"]["fix"]
+    assert len(cloud.calls("UploadModel")) == 1
 
 
 def test_nothing_is_deployed_unasked(tuned, cloud, capfd):

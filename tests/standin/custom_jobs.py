@@ -1,9 +1,9 @@
 """Custom jobs: taken in as strictly as Google does, then really run, each replica in a process.
 
-The container is this environment: what a command installs first is left out, /gcs is the folder of
-the buckets. A job that is preempted begins again, under its own name, at most six times. While
-`instant` is on, a job runs no process: it succeeds at the second look. While `hold` is on, a job
-stays PENDING.
+What a command does first runs as in Google's container: with a Python that has nothing but pip. The
+program then runs in this environment, or with `python_of_jobs`; /gcs is the folder of the buckets.
+A job that is preempted begins again, under its own name, at most six times. While `instant` is on,
+a job runs no process: it succeeds at the second look. While `hold` is on, a job stays PENDING.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +196,35 @@ class CustomJobs:
         job.state, job.start_time = State.JOB_STATE_RUNNING, job.start_time or self.cloud.now()
         threading.Thread(target=self._await, args=(job, run), daemon=True).start()
 
+    @cached_property
+    def _container(self) -> Path:
+        """The folder of programs of a container: a Python, and a pip."""
+        folder = self.cloud.root / "container"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+        (site,) = folder.glob("lib/python3*/site-packages")
+        shutil.copy(Path(__file__).with_name("container_pip.py"), site / "pip.py")
+        return folder / "bin"
+
     def _process(self, job: api.CustomJob, container: Any, spec: Any, log: Path) -> Any:
         buckets = str(self.cloud.buckets)
-        command = [part.replace("/gcs/", f"{buckets}/") for part in container.command]
-        if command[:2] == ["sh", "-ec"]:  # this environment is what it installs
+        unpacked = tempfile.mkdtemp(dir=log.parent)
+        mounted = {"/gcs/": f"{buckets}/", "/tmp/tunepipe": unpacked}
+        command = [_replaced(part, mounted) for part in container.command]
+        given = {one.name: _replaced(one.value, mounted) for one in container.env}
+        if command[:2] == ["sh", "-ec"]:
+            path = f"{self._container}:{os.environ['PATH']}"
+            with log.open("ab") as file:
+                first = subprocess.Popen(
+                    [*command[:3], "true"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    env={"PATH": path, **given},
+                    cwd=unpacked,
+                )
+            if first.wait():
+                return first
             command = command[3:]
-        given = {one.name: one.value.replace("/gcs/", f"{buckets}/") for one in container.env}
         environment = {
             **os.environ,
             **self.cloud.environment,
@@ -213,17 +239,18 @@ class CustomJobs:
         }
         assert command[:2] == ["python3", "-m"], command
         arguments = [*command[2:], *container.args]
-        if "environment_of_jobs" not in self.cloud.facts:
+        python = self.cloud.facts.get("python_of_jobs")
+        if not python and "environment_of_jobs" not in self.cloud.facts:
             return WarmProcess(shared(self.cloud.root), arguments, environment, log)
         # What an import reads from its environment needs a process that has imported nothing.
         with log.open("ab") as file:
             return subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [python or sys.executable, "-m", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                env=environment,
-                cwd=_REPOSITORY,
+                env={**environment, **given},
+                cwd=unpacked,
                 start_new_session=True,
             )
 
@@ -261,6 +288,12 @@ class CustomJobs:
         job.update_time = job.end_time
         if message:
             job.error = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=message)
+
+
+def _replaced(text: str, places: dict[str, str]) -> str:
+    for container, here in places.items():
+        text = text.replace(container, here)
+    return text
 
 
 def _check(job: api.CustomJob, cloud: Cloud) -> None:

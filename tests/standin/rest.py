@@ -1,4 +1,4 @@
-"""HTTPS: the REST spelling of the generated methods, Cloud Storage, tokens, templates.
+"""HTTPS: the REST spelling of the generated methods, Cloud Storage, tokens, templates, images.
 
 The Host header says which service is meant. Everything refused is refused in Google's shape:
 `{"error": {"code", "message", "status"}}`.
@@ -61,6 +61,8 @@ class Rest:
             place = self.cloud.facts.get("template_redirect", "")
             if place and host not in place:
                 return Reply(code=302, headers={"Location": place})
+            if target.startswith("/v2/"):
+                return self._guarded("image.get", host, target, lambda: _manifest(target))
             uri = f"https://us-kfp.pkg.dev{urlsplit(target).path}"
             return self._guarded("template.get", host, uri, lambda: self._template(uri))
         return self._method(verb, target, headers, body, host)
@@ -130,6 +132,15 @@ def _to_json(answer: Any) -> bytes:
         return b"{}"
     message = type(answer).pb(answer) if hasattr(type(answer), "pb") else answer
     return json_format.MessageToJson(message).encode()
+
+
+def _manifest(target: str) -> Reply:
+    """What the registry says of an image of Google's; the bytes decide its digest."""
+    if not target.startswith("/v2/vertex-ai/"):
+        raise exceptions.NotFound(f"{target} not found.")
+    body = {"schemaVersion": 2, "manifests": [], "annotations": {"of": target}}
+    kind = "application/vnd.oci.image.index.v1+json"
+    return Reply(json.dumps(body).encode(), headers={"Content-Type": kind})
 
 
 def _token() -> Reply:

@@ -1,6 +1,9 @@
 """Whether the code and the packages that are installed here are those of a run.
 
-python -m tunepipe.packaging.installed  # what an image lacks to run the steps
+python -m tunepipe.packaging.installed                      # what an image lacks for the steps
+python -m tunepipe.packaging.installed hash                 # of the code
+python -m tunepipe.packaging.installed install PIP PIN...   # what is missing, by its hashes
+python -m tunepipe.packaging.installed complete PIP PIN...  # too; what a pin needs and finds stays
 """
 
 from __future__ import annotations
@@ -21,19 +24,28 @@ INSTALLED = "installed:"
 CODE_LABEL = "tunepipe.code"
 
 
-def install_missing(pip: str, code: str, requirements: Sequence[str]) -> None:
+def install_missing(
+    pip: str, requirements: Sequence[str], *, code: str = "", completes: bool = False
+) -> None:
     """Install the pinned requirements that are not installed in exactly that version.
 
     What is installed, and what that requires, has the hashes of requirements.lock; kfp comes
-    without what it requires, for a step needs only its types. The options of the parameter `code`,
-    such as --index-url=URL, apply here too. `pip` is the command up to its arguments.
+    without what it requires, for a step needs only its types.
+
+    Args:
+        pip: The command up to its arguments.
+        requirements: NAME==VERSION, of requirements.lock.
+        code: The parameter `code`; its options, such as --index-url=URL, apply here too.
+        completes: Whether what they require stays in the version that is there, whichever it is:
+            an image built around its own torch has no other put in its place.
     """
     command = [*pip.split(), *(word for word in code.split() if word.startswith("--"))]
     missing = [each.partition("==")[0] for each in requirements if not is_installed(each)]
     if not missing:
         return
+    there = {each.name.lower() for each in metadata.distributions()} if completes else set()
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write(locked(missing))
+        file.write(locked(missing, there=there))
         file.flush()
         subprocess.run([*command, "--no-deps", "--require-hashes", "-r", file.name], check=True)
 
@@ -86,7 +98,10 @@ def is_installed(requirement: str) -> bool:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["hash"]:
-        print(content_hash())
-    else:
-        check_image()
+    match sys.argv[1:]:
+        case ["hash"]:
+            print(content_hash())
+        case [("install" | "complete") as verb, command, *pins]:
+            install_missing(command, pins, completes=verb == "complete")
+        case _:
+            check_image()

@@ -54,20 +54,24 @@ def locked_for_image(variant: str) -> str:
     return locked(variants[variant], alone="")
 
 
-def locked(names: Iterable[str], alone: str = "kfp") -> str:
+def locked(names: Iterable[str], alone: str = "kfp", there: Iterable[str] = ()) -> str:
     """Return the part of requirements.lock that holds packages and, but for one, their own needs.
 
-    A step takes of kfp only its types.
+    A step takes of kfp only its types. Needs that are `there` already are left out with theirs.
     """
     entries, needs = _read_lock()
     chosen: set[str] = set()
-    waiting = {re.sub(r"[-_.]+", "-", name.lower()) for name in names}
+    waiting, left_out = _normalized(names), _normalized(there)
     while waiting:
         name = waiting.pop()
         chosen.add(name)
         if name != alone:
-            waiting |= needs.get(name, set()) - chosen
+            waiting |= needs.get(name, set()) - chosen - left_out
     return "".join(entries[name] for name in sorted(chosen))
+
+
+def _normalized(names: Iterable[str]) -> set[str]:
+    return {re.sub(r"[-_.]+", "-", name.lower()) for name in names}
 
 
 def _read_lock() -> tuple[dict[str, str], dict[str, set[str]]]:

@@ -56,7 +56,8 @@ def run_step(code: str, executor_input: str, module: str, function: str) -> None
             require_installed(needed)
         elif code:
             pip = f"{sys.executable} -m pip --quiet --disable-pip-version-check --no-input install"
-            install_missing(f"{pip} --no-compile --target {os.environ['INTO']}", code, needed)
+            pip += f" --no-compile --target {os.environ['INTO']}"
+            install_missing(pip, needed, code=code)
             importlib.invalidate_caches()
         from kfp.dsl.executor_main import executor_main
 

@@ -12,6 +12,7 @@ from google.cloud.aiplatform_v1 import JobState
 from tests.backends.local.models import rows, write_base, write_rows
 from tests.backends.managed.jobs import ended
 from tests.gcp import launch_driver
+from tests.linked import environment
 from tests.standin import hub
 from tests.standin.session import BUCKET, PROJECT
 from tests.waiting import until
@@ -23,9 +24,11 @@ from tunepipe.backends.remote import worker
 from tunepipe.catalog.accelerators import find_machine
 from tunepipe.catalog.catalog import load_catalog
 from tunepipe.catalog.tables import load
+from tunepipe.distribution import build_wheel
 from tunepipe.errors import CloudError, LimitError, UsageError
 from tunepipe.gcp import labels
-from tunepipe.packaging.requirements import PINS
+from tunepipe.packaging.imports import modules_of, third_party_of
+from tunepipe.packaging.requirements import PINS, TRAINING, requirements
 
 REGION = "us-central1"
 RESERVATION = "projects/p/zones/us-central1-a/reservations/r"
@@ -36,11 +39,14 @@ PLACE = {"project": PROJECT, "region": REGION}
 
 @pytest.fixture
 def bucket(cloud):
-    """The bucket with a base model and rows."""
+    """The bucket with a base model, rows and this package."""
     folder = cloud.buckets / BUCKET
     write_base(folder / "base")
     write_rows(folder / "train.jsonl", rows(16))
     write_rows(folder / "eval.jsonl", rows(4))
+    code = folder / "tunepipe/code"
+    code.mkdir(parents=True)
+    build_wheel(code)[0].rename(code / "tunepipe.whl")
     return folder
 
 
@@ -89,6 +95,22 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
     assert (two.statistics["processes"], two.statistics["machine_type"]) == (2, "g2-standard-24")
     for name in ("untrained_loss", "final_loss"):
         assert two.statistics[name] == pytest.approx(found[name], abs=1e-4)
+
+
+def test_a_job_needs_what_it_installs_and_no_more(cloud, bucket, tmp_path):
+    """On a bare image for training, and for answers on one that has what vLLM brings."""
+    table = load("backends/custom/parameters.toml")
+    training = environment(tmp_path / "training", table["requirements"])
+    cloud.ask("facts", {"python_of_jobs": str(training)})
+    result, _ = tune(request(), tmp_path)
+    assert result.statistics["train_steps"] == 4
+    of_vllm = [PINS["torch"], PINS["transformers"], "requests", "jinja2"]
+    answering = environment(tmp_path / "vllm", [*table["prediction_requirements"], *of_vllm])
+    cloud.ask("facts", {"python_of_jobs": str(answering)})
+    (answer,) = prediction.predict(
+        result.model, [Prompt("1", [{"role": "user", "content": "code of item 3"}])]
+    )
+    assert (answer.id, answer.error) == ("1", "")
 
 
 def hold_last_step(cloud, steps):
@@ -453,11 +475,12 @@ def test_the_body_is_exactly_what_was_asked_for():
     }
     table = load("backends/custom/parameters.toml")
     container = waits["worker_pool_specs"][0]["container_spec"]
-    install = "python3 -m pip install --quiet --root-user-action ignore"
     assert container["image_uri"] == table["image"]
     assert container["command"][2] == (
         'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && python3 -m '
-        f"tunepipe.packaging.installed add '{install}' '' {' '.join(table['requirements'])} && "
+        "tunepipe.packaging.installed install "
+        "'python3 -m pip install --quiet --root-user-action ignore' "
+        f"{' '.join(table['requirements'])} && "
         'exec "$0" "$@"'
     )
     assert container["env"][:2] == [
@@ -538,10 +561,13 @@ def test_the_machines_of_the_table_are_those_that_google_has():
             assert MACHINES[machine] == (name, int(count))
 
 
-def test_the_packages_of_a_job_are_those_of_the_components():
+def test_the_packages_of_a_job_are_those_that_its_program_imports():
     table = load("backends/custom/parameters.toml")
-    pins = set(PINS.values())
-    assert set(table["requirements"]) | set(table["prediction_requirements"]) <= pins
+    source = "def program():\n    import tunepipe.backends.remote.worker"
+    imported = set(requirements(third_party_of(modules_of(source, "program"))))
+    assert set(table["requirements"]) == imported - {PINS["boto3"]}, "gs:// alone"
+    of_vllm = {PINS[name] for name in (*TRAINING, "jinja2", "numpy", "requests") if name != "peft"}
+    assert set(table["prediction_requirements"]) == set(table["requirements"]) - of_vllm
 
 
 def test_the_price_of_the_user_wins():

@@ -22,6 +22,8 @@ _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
 # Runs what follows it, in the code of this package; each container begins with this.
 _UNPACK = 'python3 -m zipfile -e "$TUNEPIPE_CODE" /tmp/tunepipe && '
+_INSTALLED = "python3 -m tunepipe.packaging.installed"
+_PIP = "python3 -m pip install --quiet --root-user-action ignore"
 _BOOT = 'exec "$0" "$@"'
 _IN_IMAGE = "image"  # the code of this package
 
@@ -125,10 +127,8 @@ def job_body(
     """
     table = load("backends/custom/parameters.toml")
     packages = table["prediction_requirements" if predicts else "requirements"]
-    install = "python3 -m pip install --quiet --root-user-action ignore"
-    if not predicts:  # with the hashes of the lock; vLLM's image has versions of its own
-        install = f"python3 -m tunepipe.packaging.installed add '{install}' ''"
-    install = f"{install} {' '.join(packages)} && " if options.install else ""
+    verb = "complete" if predicts else "install"  # vLLM's image has versions of its own
+    install = f"{_INSTALLED} {verb} '{_PIP}' {' '.join(packages)} && " if options.install else ""
     image = (
         options.prediction_image or table["prediction_image"]
         if predicts

@@ -121,10 +121,11 @@ def containers(place: Place) -> Iterator[CheckResult]:
     """Look for a custom job's containers that are named by a tag: another run may get another."""
     table = load("backends/custom/parameters.toml")
     for name in ("image", "prediction_image"):
-        if "@sha256:" in table[name]:
-            yield cloud_checks.ok(f"{table[name]} is named by its digest")
+        container = place.options.get(name) or table[name]
+        if "@sha256:" in container:
+            yield cloud_checks.ok(f"{container} is named by its digest")
         else:
-            text = f"{table[name]} is a tag, which may be moved"
+            text = f"{container} is a tag, which may be moved"
             yield cloud_checks.unknown(text, f"--option {name}=NAME@sha256:…")
 
 

@@ -16,6 +16,7 @@ from tunepipe.cli.output import Output, agree
 from tunepipe.errors import LimitError, UsageError, plural
 from tunepipe.extras import require
 from tunepipe.gcp import clients, remote_jobs
+from tunepipe.gcp.images import by_digest
 from tunepipe.registry import serving
 from tunepipe.registry.champions import Move, history
 from tunepipe.registry.endpoints import (
@@ -236,7 +237,8 @@ def deploy(
     Options:
         model (FOLDER): gs:// folder of a tuned model, merged.
         name (TEXT): The display name of model and endpoint.
-        image (IMAGE): The vLLM container that answers; by default Model Garden's.
+        image (IMAGE): The vLLM container that answers; by default Model Garden's. A tag is
+            replaced by the digest that it has now.
     """
     options.require_values(project=project, region=region)
     require("vertex")
@@ -252,9 +254,8 @@ def deploy(
     hardware = f"{machine.accelerator}:{machine.count}"
     served = f"is served from {region} by 1 x {machine.machine_type} ({hardware})"
     out.line(f"{folder}\n{served}, {per_hour}")
-    image = image or serving.default_container()
-    if "@sha256:" not in image:
-        out.warnings([f"{image} is a tag, which may be moved; name one by --image NAME@sha256:…"])
+    image = by_digest(image or serving.default_container())
+    out.line(f"by the container {image}")
     agree(f"Deploy it {per_hour}?", yes, out)
     endpoint = serving.deploy(folder, project, region, machine, name, image)
     out.line(f"ask it: tunepipe predict --backend open-model --model {endpoint} TEXT")

@@ -1,0 +1,26 @@
+"""The pip of a container on the stand-in: checks that all has a hash, and installs nothing.
+
+What it would install is in the environment of the tests, in which the program then runs.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+
+def refusal(arguments: list[str]) -> str:
+    """Why pip, or who wants packages with hashes, would refuse; "" if it would install."""
+    verb, *options = arguments
+    if verb != "install" or "--require-hashes" not in options or "--no-deps" not in options:
+        return f"not an installation by hashes alone: {' '.join(arguments)}"
+    file = Path(options[options.index("-r") + 1])
+    for entry in re.split(r"^(?=[A-Za-z])", file.read_text(encoding="utf-8"), flags=re.M)[1:]:
+        if not re.match(r"[\w.-]+==\S+", entry) or "--hash=sha256:" not in entry:
+            return f"a package without its version or hash: {entry.splitlines()[0]}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(refusal(sys.argv[1:]) or 0)
