@@ -75,7 +75,7 @@ def test_what_is_deployed_is_exactly_what_was_asked_for(tuned, cloud, capfd):
     )  # fmt: skip
     assert list(container.args) == [
         *("python", "-m", "vllm.entrypoints.api_server", "--host=0.0.0.0", "--port=8080"),
-        *(f"--model={FOLDER}", "--tensor-parallel-size=2"),
+        *(f"--model={FOLDER}", "--tensor-parallel-size=2", "--max-model-len=256"),
         *load("registry/serving.toml")["arguments"],
     ]
     assert [port.container_port for port in container.ports] == [8080]
@@ -114,6 +114,26 @@ def test_a_tag_is_deployed_by_the_digest_that_it_has(tuned, cloud, capfd):
     assert (code, refused["error"]["where"]) == (4, load("registry/serving.toml")["image"])
     assert "NAME@sha256" in refused["error"]["fix"]
     assert len(cloud.calls("UploadModel")) == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "tokens"),
+    [
+        ({"max_position_embeddings": 131072}, 4096),
+        ({"max_position_embeddings": 2048}, 2048),
+        ({"model_type": "gpt2", "n_positions": 1024}, 1024),
+        ({"text_config": {"max_position_embeddings": 512}}, 512),
+        ({"max_position_embeddings": None}, 4096),
+        ({}, 4096),
+    ],
+)
+def test_a_container_is_asked_for_no_more_than_its_model_reads(tuned, cloud, config, tokens):
+    """Vllm would not start, and the machine would cost until the deployment has failed."""
+    (tuned / "config.json").write_text(json.dumps(config))
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 0
+    (name,) = [name for name in cloud.ask("resources") if "/models/" in name]
+    arguments = clients.models(REGION).get_model(name=name).container_spec.args
+    assert f"--max-model-len={tokens}" in arguments
 
 
 def test_nothing_is_deployed_unasked(tuned, cloud, capfd):

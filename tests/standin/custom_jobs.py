@@ -52,6 +52,9 @@ MACHINES = {
 }
 
 
+_ON_HYPERDISK = ("a3-ultragpu", "a4")  # the others boot from persistent disks
+
+
 @dataclass
 class _Run:
     """The processes of a job, and how often it was preempted."""
@@ -316,6 +319,9 @@ def _check(job: api.CustomJob, cloud: Cloud) -> None:
             raise exceptions.InvalidArgument(
                 "container_spec.image_uri and replica_count are required."
             )
+        disk = pool.disk_spec.boot_disk_type
+        if disk and machine.machine_type.startswith(_ON_HYPERDISK) != disk.startswith("hyperdisk"):
+            raise exceptions.InvalidArgument(f"{machine.machine_type} does not boot from {disk}.")
         affinity = machine.reservation_affinity
         if affinity.values and affinity.key != "compute.googleapis.com/reservation-name":
             raise exceptions.InvalidArgument(f"Invalid reservation key {affinity.key!r}.")

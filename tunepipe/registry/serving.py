@@ -24,6 +24,14 @@ from tunepipe.stores import storage
 LABEL = "tunepipe_serves"
 _OPERATION_SECONDS = 3600.0  # a large model takes most of an hour to be deployed
 _PORT = 8080
+# How the kinds of models name the tokens that they read.
+_READS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_sequence_length",
+)
 
 
 def check_servable(folder: str) -> None:
@@ -125,12 +133,16 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
 
 
 def _model(folder: str, name: str, machine: Machine, image: str) -> dict[str, Any]:
+    table = load("registry/serving.toml")
+    tuned = json.loads(storage.read_bytes(f"{folder}/config.json"))
+    text = tuned.get("text_config", tuned)
+    # vLLM does not start if it is asked for more than the model reads.
+    reads = [table["context_tokens_max"], *(text[name] for name in _READS if text.get(name))]
     arguments = [
         *("python", "-m", "vllm.entrypoints.api_server", "--host=0.0.0.0", f"--port={_PORT}"),
         *(f"--model={folder}", f"--tensor-parallel-size={machine.count}"),
-        *load("registry/serving.toml")["arguments"],
+        *(f"--max-model-len={min(reads)}", *table["arguments"]),
     ]
-    tuned = json.loads(storage.read_bytes(f"{folder}/config.json"))
     return {
         "display_name": name,
         "description": f"{tuned.get('model_type', 'a model')}, tuned by tunepipe",

@@ -449,7 +449,7 @@ def test_the_body_is_exactly_what_was_asked_for():
             "command": ["sh", "-ec", 'exec "$0" "$@"', *program, f"gs://{BUCKET}/folder/task.json"],
             "env": [{"name": name, "value": value} for name, value in environment.items()],
         },
-        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": 150},
+        "disk_spec": {"boot_disk_size_gb": 150},
         "replica_count": 1,
     }
     assert body(**asked) == {

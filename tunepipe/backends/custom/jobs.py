@@ -158,7 +158,7 @@ def job_body(
             "command": ["sh", "-ec", f"{unpack}{install}{_BOOT}", *program],
             "env": [{"name": name, "value": value} for name, value in environment.items() if value],
         },
-        "disk_spec": {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": disk_gib},
+        "disk_spec": {"boot_disk_size_gb": disk_gib},  # of the type that fits the machine
         "replica_count": 1,
     }
     machines = 1 if predicts else options.machines
