@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 from tests.linked import environment
+from tunepipe import components
 from tunepipe.packaging.installed import install_missing, locked
 from tunepipe.packaging.requirements import BASE_IMAGE, KFP, PINS
 from tunepipe.packaging.step import requirements_of
@@ -77,6 +78,20 @@ def test_one_base_image_by_its_digest():
     assert f"\nARG PYTHON={BASE_IMAGE}\n" in (ROOT / "Dockerfile").read_text()
     custom = tomllib.loads((ROOT / "tunepipe/backends/custom/parameters.toml").read_text())
     assert custom["image"] == BASE_IMAGE
+
+
+def test_only_steps_that_compute_with_a_model_install_what_computes():
+    """Torch brings 3 GB of CUDA: a step that waits for a job elsewhere goes without."""
+    heavy = {
+        verb
+        for verb in components.__all__
+        if PINS["torch"] in requirements_of(module_of(verb), verb)
+    }
+    assert heavy == {"evaluate_model", "tune_local"}
+
+
+def module_of(verb):
+    return getattr(components, verb).python_func.__module__.rpartition(".")[2]
 
 
 def test_a_step_that_creates_a_trainjob_installs_the_client_of_kubernetes():

@@ -22,8 +22,8 @@ from tests.standin import warm
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.chat_template import generation_ids
 from tunepipe.backends.local import backend, pretrained
-from tunepipe.backends.local.base_model import load_tokenizer
-from tunepipe.backends.local.options import LocalOptions, dtype_of
+from tunepipe.backends.local.base_model import dtype_of, load_tokenizer
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.local.rows import TokenRow, encode
 from tunepipe.backends.local.trainer import tells_packed_apart
 from tunepipe.data.rows import read_examples

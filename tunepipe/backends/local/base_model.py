@@ -15,11 +15,14 @@ from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import is_zipfile
 
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 ADAPTER = "adapter_config.json"
 _PREFIXES = ("_orig_mod.", "module.", "base_model.model.")
@@ -383,3 +386,16 @@ def _first_line(error: Exception) -> str:
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
+
+
+def dtype_of(precision: str, device: str) -> torch.dtype:
+    """Return a model's computing type; "" takes bfloat16 on a GPU that computes in it.
+
+    GPUs before Ampere only emulate it, slowly.
+    """
+    import torch
+
+    if precision:
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    has_it = device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_it else torch.float32

@@ -15,12 +15,12 @@ from tunepipe.backends.local.base_model import (
     check_base_model,
     commit_of,
     context_of,
+    dtype_of,
     load_tokenizer,
     quantization_of,
     split_revision,
 )
 from tunepipe.backends.local.memory import fit, memory_bytes, size_of
-from tunepipe.backends.local.options import dtype_of
 from tunepipe.backends.local.pretrained import adapt, load_base, save
 from tunepipe.backends.local.rows import encode
 from tunepipe.backends.local.trainer import micro_batch_size, train

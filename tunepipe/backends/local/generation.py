@@ -12,12 +12,13 @@ from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.chat_template import answer_texts, end_ids, generation_ids
 from tunepipe.backends.local.base_model import (
     context_of,
+    dtype_of,
     load_config,
     load_tokenizer,
     whole_model_of,
 )
 from tunepipe.backends.local.memory import memory_bytes, require_room_to_answer, size_of
-from tunepipe.backends.local.options import PredictionOptions, dtype_of
+from tunepipe.backends.local.options import PredictionOptions
 from tunepipe.backends.local.pretrained import load_tuned
 from tunepipe.errors import LimitError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 TuningMode = Literal["lora", "qlora", "full"]
 Precision = Literal["", "float32", "bfloat16"]
@@ -124,16 +124,3 @@ def disk_gib_of(options: LocalOptions, billions: float) -> int:
     if options.tuning_mode == "full":
         bytes_each = 2.0 + 4 + 2 * (4 + 8)
     return ceil(billions * 1e9 * bytes_each / 2**30)
-
-
-def dtype_of(precision: str, device: str) -> torch.dtype:
-    """Return a model's computing type; "" takes bfloat16 on a GPU that computes in it.
-
-    GPUs before Ampere only emulate it, slowly.
-    """
-    import torch
-
-    if precision:
-        return torch.bfloat16 if precision == "bfloat16" else torch.float32
-    has_it = device != "cpu" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if has_it else torch.float32

@@ -10,6 +10,7 @@ import torch
 
 from tunepipe.backends.local.base_model import (
     adapter_of,
+    dtype_of,
     load_config,
     load_tokenizer,
     loading,
@@ -19,7 +20,7 @@ from tunepipe.backends.local.base_model import (
     split_revision,
     whole_model_of,
 )
-from tunepipe.backends.local.options import LocalOptions, dtype_of
+from tunepipe.backends.local.options import LocalOptions
 from tunepipe.errors import UsageError
 
 

@@ -13,6 +13,7 @@ from tunepipe.backends.chat_template import answer_texts, end_ids
 from tunepipe.backends.local.base_model import (
     adapter_of,
     context_of,
+    dtype_of,
     load_config,
     load_tokenizer,
     split_revision,
@@ -20,7 +21,7 @@ from tunepipe.backends.local.base_model import (
 )
 from tunepipe.backends.local.generation import encode
 from tunepipe.backends.local.memory import memory_bytes
-from tunepipe.backends.local.options import PredictionOptions, dtype_of
+from tunepipe.backends.local.options import PredictionOptions
 from tunepipe.errors import TunepipeError, UsageError
 
 # vLLM takes most of a minute to start: small models have answered by then, or a few prompts.
