@@ -79,6 +79,8 @@ def test_what_is_deployed_is_exactly_what_was_asked_for(tuned, cloud, capfd):
         *load("registry/serving.toml")["arguments"],
     ]
     assert [port.container_port for port in container.ports] == [8080]
+    assert container.shared_memory_size_mb == 16384
+    assert container.deployment_timeout.total_seconds() == 7200
     assert [(env.name, env.value) for env in container.env] == [("MODEL_ID", FOLDER)]
     endpoint = clients.endpoints(REGION).get_endpoint(name=names["endpoints"])
     (deployed,) = endpoint.deployed_models

@@ -22,7 +22,7 @@ from tunepipe.registry.endpoints import SERVED, Deployment, remove
 from tunepipe.stores import storage
 
 LABEL = "tunepipe_serves"
-_OPERATION_SECONDS = 3600.0  # a large model takes most of an hour to be deployed
+_OPERATION_SECONDS = 7500.0  # beyond Google's own limit: a large model takes most of an hour
 _PORT = 8080
 # How the kinds of models name the tokens that they read.
 _READS = (
@@ -155,5 +155,7 @@ def _model(folder: str, name: str, machine: Machine, image: str) -> dict[str, An
             "predict_route": "/generate",
             "health_route": "/ping",
             "env": [{"name": "MODEL_ID", "value": folder}],
+            "shared_memory_size_mb": table["shared_memory_mib"],
+            "deployment_timeout": {"seconds": table["deployment_timeout_seconds"]},
         },
     }
