@@ -17,7 +17,7 @@ DEMO_EXTRAS := local,tables
 TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),https://download.pytorch.org/whl/cpu)
 
 LOCK := tunepipe/packaging/requirements.lock
-COMPILE_LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --extra all --universal \
+COMPILE_LOCK := $(BIN)/uv --quiet pip compile pyproject.toml --extra all --extra qlora --universal \
   --python-version 3.11 --generate-hashes --no-emit-package tunepipe \
   --constraints constraints.txt --custom-compile-command "make lock"
 
@@ -80,7 +80,7 @@ sbom: $(INSTALLED) ## write build/sbom-*.json, CycloneDX: of the wheel, and of t
 	  --output-reproducible --of JSON -o build/sbom-wheel.json
 	$(BIN)/python .ci/image_sbom.py build/sbom-wheel.json
 
-lock: $(INSTALLED) ## write requirements.lock: every package of [all] with its hashes
+lock: $(INSTALLED) ## write requirements.lock: every package of [all,qlora] with its hashes
 	$(COMPILE_LOCK) --output-file $(LOCK)
 
 lock-check: $(INSTALLED) ## compare requirements.lock with pyproject.toml and constraints.txt

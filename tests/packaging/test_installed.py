@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from tests.linked import environment
 from tunepipe import components
 from tunepipe.packaging.installed import install_missing, locked
@@ -78,6 +80,21 @@ def test_one_base_image_by_its_digest():
     assert f"\nARG PYTHON={BASE_IMAGE}\n" in (ROOT / "Dockerfile").read_text()
     custom = tomllib.loads((ROOT / "tunepipe/backends/custom/parameters.toml").read_text())
     assert custom["image"] == BASE_IMAGE
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "more"),
+    [
+        ("tune_local", {"tuning_mode": "qlora"}, {PINS["bitsandbytes"]}),
+        ("tune_local", {"tuning_mode": "lora"}, set()),
+        ("evaluate_model", {"four_bit": True}, {PINS["bitsandbytes"]}),
+        ("evaluate_model", {"four_bit": False}, set()),
+        ("tune_custom", {"tuning_mode": "qlora"}, set()),  # the job installs it
+    ],
+)
+def test_weights_in_4_bits_need_their_package(verb, options, more):
+    alone = set(requirements_of(module_of(verb), verb))
+    assert set(requirements_of(module_of(verb), verb, options)) - alone == more
 
 
 def test_only_steps_that_compute_with_a_model_install_what_computes():

@@ -22,11 +22,11 @@ KFP = f"kfp=={_VERSIONS['kfp']}"
 
 # What only the local backend needs, to train and to answer.
 TRAINING = (
-    *("accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch"),
-    *("transformers", "trl"),
+    *("accelerate", "bitsandbytes", "datasets", "peft", "safetensors", "tokenizers"),
+    *("torch", "transformers", "trl"),
 )
 # What the steps import. What a module imports and is not here is optional: the module looks for it
-# and does without (vllm, bitsandbytes).
+# and does without (vllm). Weights in 4 bits alone need bitsandbytes.
 _IMPORTS = (
     *("boto3", "google.auth", "google.cloud.aiplatform_v1", "google.cloud.storage"),
     *("google.genai", "jinja2", "jsonschema", "kubernetes", "msgspec", "numpy", "rapidfuzz"),

@@ -36,19 +36,24 @@ def requirements_of(
 ) -> list[str]:
     """Return what a step installs: kfp, and what the modules that its body imports need.
 
-    A TrainJob, which the tuner's `options` ask for, is created by the client of Kubernetes.
+    Options may need more: a TrainJob is created by the client of Kubernetes, and weights in 4 bits
+    are computed with by bitsandbytes.
     """
     source = (ROOT / "components" / f"{module}.py").read_text(encoding="utf-8")
     imported = third_party_of(modules_of(source, function))
-    client = ["kubernetes"] if (options or {}).get("train_job") else []
-    return [KFP, *requirements([*imported, *client])]
+    given = options or {}
+    four_bit = given.get("tuning_mode") == "qlora" or given.get("four_bit")
+    more = ["kubernetes"] if given.get("train_job") else []
+    more += ["bitsandbytes"] if four_bit and module == "local" else []
+    return [KFP, *requirements([*imported, *more])]
 
 
 def run_step(code: str, executor_input: str, module: str, function: str) -> None:
     """Run a component's body as kfp would, within its time, and keep why it failed."""
     task = json.loads(executor_input)
     output_file = task["outputs"]["outputFile"]
-    options = task["inputs"].get("parameterValues", {}).get("options") or {}
+    given = task["inputs"].get("parameterValues", {})
+    options = {**(given.get("settings") or {}), **(given.get("options") or {})}
     with failure_kept(output_file), _time_limit(function):
         check_code(code)
         needed = requirements_of(module, function, options)

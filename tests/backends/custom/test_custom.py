@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -99,13 +100,12 @@ def test_one_machine_and_two_train_alike_and_the_model_answers(cloud, bucket, tm
 
 def test_a_job_needs_what_it_installs_and_no_more(cloud, bucket, tmp_path):
     """On a bare image for training, and for answers on one that has what vLLM brings."""
-    table = load("backends/custom/parameters.toml")
-    training = environment(tmp_path / "training", table["requirements"])
+    training = environment(tmp_path / "training", installed(body(tuning_mode="qlora")))
     cloud.ask("facts", {"python_of_jobs": str(training)})
-    result, _ = tune(request(), tmp_path)
+    result, _ = tune(request(tuning_mode="qlora"), tmp_path)
     assert result.statistics["train_steps"] == 4
     of_vllm = [PINS["torch"], PINS["transformers"], "requests", "jinja2"]
-    answering = environment(tmp_path / "vllm", [*table["prediction_requirements"], *of_vllm])
+    answering = environment(tmp_path / "vllm", [*installed(body(predicts=True)), *of_vllm])
     cloud.ask("facts", {"python_of_jobs": str(answering)})
     (answer,) = prediction.predict(
         result.model, [Prompt("1", [{"role": "user", "content": "code of item 3"}])]
@@ -559,6 +559,18 @@ def test_the_machines_of_the_table_are_those_that_google_has():
         assert name in api.AcceleratorType.__members__
         for count, machine in row.machines.items():
             assert MACHINES[machine] == (name, int(count))
+
+
+def installed(job):
+    """What the command of a job installs, as pip writes it."""
+    (pool,) = job["job_spec"]["worker_pool_specs"]
+    return re.findall(r"\S+==\S+", pool["container_spec"]["command"][2])
+
+
+def test_weights_in_4_bits_bring_their_package():
+    assert set(installed(body(tuning_mode="qlora"))) - set(installed(body())) == {
+        PINS["bitsandbytes"]
+    }
 
 
 def test_the_packages_of_a_job_are_those_that_its_program_imports():

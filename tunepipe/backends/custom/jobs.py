@@ -127,6 +127,8 @@ def job_body(
     """
     table = load("backends/custom/parameters.toml")
     packages = table["prediction_requirements" if predicts else "requirements"]
+    if options.tuning_mode == "qlora" and not predicts:
+        packages = [*packages, *table["qlora_requirements"]]
     verb = "complete" if predicts else "install"  # vLLM's image has versions of its own
     install = f"{_INSTALLED} {verb} '{_PIP}' {' '.join(packages)} && " if options.install else ""
     image = (
