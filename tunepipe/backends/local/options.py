@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
-
-if TYPE_CHECKING:
-    pass
 
 TuningMode = Literal["lora", "qlora", "full"]
 Precision = Literal["", "float32", "bfloat16"]
