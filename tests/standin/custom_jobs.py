@@ -20,7 +20,6 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,6 @@ MACHINES = {
     "a3-ultragpu-8g": ("NVIDIA_H200_141GB", 8),
     "a4-highgpu-8g": ("NVIDIA_B200", 8),
 }
-
-
 _ON_HYPERDISK = ("a3-ultragpu", "a4")  # the others boot from persistent disks
 
 
@@ -74,6 +71,7 @@ class CustomJobs:
         self.runs: dict[str, _Run] = {}
         self.hold = threading.Event()
         self.instant = threading.Event()
+        self._making = threading.Lock()
         cloud.resets.append(self._reset)
 
     def CreateCustomJob(self, request: api.CreateCustomJobRequest) -> api.CustomJob:
@@ -199,13 +197,17 @@ class CustomJobs:
         job.state, job.start_time = State.JOB_STATE_RUNNING, job.start_time or self.cloud.now()
         threading.Thread(target=self._await, args=(job, run), daemon=True).start()
 
-    @cached_property
     def _container(self) -> Path:
         """The folder of programs of a container: a Python, and a pip."""
         folder = self.cloud.root / "container"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-        (site,) = folder.glob("lib/python3*/site-packages")
-        shutil.copy(Path(__file__).with_name("container_pip.py"), site / "pip.py")
+        with self._making:
+            if not folder.exists():
+                made = folder.with_name("container.part")
+                venv = [sys.executable, "-m", "venv", "--without-pip", str(made)]
+                subprocess.run(venv, check=True)
+                (site,) = made.glob("lib/python3*/site-packages")
+                shutil.copy(Path(__file__).with_name("container_pip.py"), site / "pip.py")
+                made.rename(folder)
         return folder / "bin"
 
     def _process(self, job: api.CustomJob, container: Any, spec: Any, log: Path) -> Any:
@@ -215,7 +217,7 @@ class CustomJobs:
         command = [_replaced(part, mounted) for part in container.command]
         given = {one.name: _replaced(one.value, mounted) for one in container.env}
         if command[:2] == ["sh", "-ec"]:
-            path = f"{self._container}:{os.environ['PATH']}"
+            path = f"{self._container()}:{os.environ['PATH']}"
             with log.open("ab") as file:
                 first = subprocess.Popen(
                     [*command[:3], "true"],
