@@ -48,11 +48,11 @@ print(open(sys.argv[-1]).read())
 """
 
 
-def installed(folder, capfd, code, *requirements):
+def installed(folder, capfd, code, *requirements, completes=False):
     """Return the arguments that pip gets, and the packages with hashes that its file lists."""
     (folder / "pip.py").write_text(PIP)
     pip = f"{sys.executable} {folder / 'pip.py'} install"
-    install_missing(pip, requirements, code=code)
+    install_missing(pip, requirements, code=code, completes=completes)
     call, _, file = capfd.readouterr().out.partition("\n")
     names = re.findall(r"^([\w.-]+)==", file, re.MULTILINE)
     assert file.count("--hash=sha256:") >= len(names)
@@ -68,6 +68,16 @@ def test_a_step_installs_what_is_missing_and_its_needs_by_their_hashes(tmp_path,
     assert installed(tmp_path, capfd, "", "kfp==0.0.1", "Jinja2==3.0.0")[1] == [
         "jinja2", "kfp", "markupsafe",
     ]  # fmt: skip
+
+
+def test_an_image_is_completed_without_another_version_of_what_it_has(tmp_path, capfd):
+    """All that requests needs is here, in whatever version: only what was asked for comes."""
+    _, names = installed(tmp_path, capfd, "", "requests==2.0.0", completes=True)
+    assert names == ["requests"]
+    # peft 0.0.1 needs torch, transformers and more, which are here.
+    _, names = installed(tmp_path, capfd, "", "peft==0.0.1", "xxhash==0.0.1", completes=True)
+    assert names == ["peft", "xxhash"]
+    assert "torch" in installed(tmp_path, capfd, "", "peft==0.0.1")[1]
 
 
 def test_what_is_installed_in_its_version_is_not_installed_again(tmp_path, capfd):
