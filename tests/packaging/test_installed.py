@@ -80,6 +80,13 @@ def test_an_image_is_completed_without_another_version_of_what_it_has(tmp_path, 
     assert "torch" in installed(tmp_path, capfd, "", "peft==0.0.1")[1]
 
 
+def test_a_broken_installation_in_an_image_is_passed_over(tmp_path, capfd, monkeypatch):
+    (tmp_path / "left-1.0.dist-info").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    _, names = installed(tmp_path, capfd, "", "requests==2.0.0", completes=True)
+    assert names == ["requests"]
+
+
 def test_what_is_installed_in_its_version_is_not_installed_again(tmp_path, capfd):
     install_missing("false", [KFP, *PINS.values()])
     assert capfd.readouterr().out == ""

@@ -125,12 +125,13 @@ def test_a_tag_is_deployed_by_the_digest_that_it_has(tuned, cloud, capfd):
         ({"max_position_embeddings": 2048}, 2048),
         ({"model_type": "gpt2", "n_positions": 1024}, 1024),
         ({"text_config": {"max_position_embeddings": 512}}, 512),
+        ({"text_config": None, "max_position_embeddings": 512}, 512),
         ({"max_position_embeddings": None}, 4096),
         ({}, 4096),
     ],
 )
 def test_a_container_is_asked_for_no_more_than_its_model_reads(tuned, cloud, config, tokens):
-    """Vllm would not start, and the machine would cost until the deployment has failed."""
+    """It would not start, and the machine would cost until the deployment has failed."""
     (tuned / "config.json").write_text(json.dumps(config))
     assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 0
     (name,) = [name for name in cloud.ask("resources") if "/models/" in name]

@@ -43,7 +43,8 @@ def install_missing(
     missing = [each.partition("==")[0] for each in requirements if not is_installed(each)]
     if not missing:
         return
-    there = {each.name.lower() for each in metadata.distributions()} if completes else set()
+    # A broken installation, such as a folder that is left, has no name.
+    there = [each.name for each in metadata.distributions() if each.name] if completes else []
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write(locked(missing, there=there))
         file.flush()

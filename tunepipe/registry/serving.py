@@ -135,7 +135,7 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
 def _model(folder: str, name: str, machine: Machine, image: str) -> dict[str, Any]:
     table = load("registry/serving.toml")
     tuned = json.loads(storage.read_bytes(f"{folder}/config.json"))
-    text = tuned.get("text_config", tuned)
+    text = tuned.get("text_config") or tuned
     # vLLM does not start if it is asked for more than the model reads.
     reads = [table["context_tokens_max"], *(text[name] for name in _READS if text.get(name))]
     arguments = [
