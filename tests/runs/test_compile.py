@@ -101,6 +101,23 @@ def test_the_steps_of_the_local_backend_ask_a_cluster_for_accelerators_as_kfp_wr
     assert asking == dict.fromkeys(
         ("exec-evaluate-model", "exec-tune-local"), wanted["container"]["resources"]
     )
+    # A step whose GPU torch cannot use ends; on the CPU it would hold the GPU for days.
+    uses = [{"name": "TUNEPIPE_DEVICE", "value": "cuda"}]
+    executors = spec["deploymentSpec"]["executors"]
+    assert {name for name in executors if executors[name]["container"].get("env") == uses} == {
+        *asking
+    }
+
+
+def test_an_accelerator_that_is_no_gpu_sets_no_device():
+    from tunepipe.runs.compile import pipeline_text
+    from tunepipe.runs.pipeline_spec import add_accelerators, read
+
+    spec = read(pipeline_text("local"))
+    add_accelerators(spec, "google.com/tpu:4")
+    assert not any(
+        "env" in each["container"] for each in spec["deploymentSpec"]["executors"].values()
+    )
 
 
 @pytest.mark.parametrize("accelerator", ["gpu:1", "nvidia.com/gpu", "nvidia.com/gpu:0", "L4:1"])

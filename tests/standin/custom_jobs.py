@@ -216,6 +216,7 @@ class CustomJobs:
         mounted = {"/gcs/": f"{buckets}/", "/tmp/tunepipe": unpacked}
         command = [_replaced(part, mounted) for part in container.command]
         given = {one.name: _replaced(one.value, mounted) for one in container.env}
+        given.pop("TUNEPIPE_DEVICE", None)  # there is no GPU here
         if command[:2] == ["sh", "-ec"]:
             path = f"{self._container()}:{os.environ['PATH']}"
             with log.open("ab") as file:

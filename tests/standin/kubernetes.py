@@ -125,6 +125,7 @@ class Cluster:
             environment = {
                 **os.environ,
                 **{one["name"]: one["value"] for one in trainer["env"] if "value" in one},
+                "TUNEPIPE_DEVICE": "",  # the nodes here have no GPU
                 "PET_NNODES": str(trainer["numNodes"]),
                 "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
                 "PET_NODE_RANK": str(rank),

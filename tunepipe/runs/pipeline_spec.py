@@ -10,6 +10,7 @@ import yaml
 from msgspec import Struct
 
 from tunepipe.arguments import hint
+from tunepipe.backends.local.options import device_environment
 from tunepipe.errors import UsageError
 from tunepipe.packaging.component import CODE_PLACEHOLDER
 
@@ -213,6 +214,8 @@ def add_accelerators(spec: Spec, accelerator: str) -> None:
     for name in ON_ACCELERATORS:
         container = spec["deploymentSpec"]["executors"][name]["container"]
         container.setdefault("resources", {})["accelerator"] = dict(request)
+        if device := device_environment([resource]):
+            container.setdefault("env", []).extend(device)
 
 
 def set_image(spec: Spec, image: str) -> None:

@@ -113,6 +113,16 @@ def test_a_job_needs_what_it_installs_and_no_more(cloud, bucket, tmp_path):
     assert (answer.id, answer.error) == ("1", "")
 
 
+def test_a_job_whose_gpu_torch_cannot_use_ends(cloud, bucket, tmp_path):
+    """As with a driver that is too old: on the CPU it would train for days, and pay for the GPU."""
+    cloud.ask("facts", {"environment_of_jobs": {"TUNEPIPE_DEVICE": "cuda"}})
+    with pytest.raises(CloudError, match="exited with a non-zero status of 2"):
+        tune(request(), tmp_path)
+    assert "torch can use no GPU here: Torch not compiled with CUDA enabled" in cloud.log()
+    assert "take an image whose torch fits the driver" in cloud.log()
+    assert not list(bucket.glob("tunepipe/custom/*/result.json"))
+
+
 def hold_last_step(cloud, steps):
     """Keep a training of so many steps in its last one: it has written its checkpoints."""
     cloud.ask("facts", {"held": [f'"done": {steps}']})
@@ -431,6 +441,7 @@ def test_the_body_is_exactly_what_was_asked_for():
         "TUNEPIPE_HUB_TOKEN": "projects/p/secrets/hub",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "TUNEPIPE_DEVICE": "cuda",
     }
     program = ["python3", "-m", "tunepipe.backends.remote.worker"]
     pool = {

@@ -70,6 +70,7 @@ def test_the_body_of_a_train_job_is_exactly_what_was_asked_for():
                 "args": ["s3://b/task.json"],
                 "env": [
                     {"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"},
+                    {"name": "TUNEPIPE_DEVICE", "value": "cuda"},
                     {"name": "HF_TOKEN", "valueFrom": reference},
                 ],
                 "numNodes": 3,

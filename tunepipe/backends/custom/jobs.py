@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunepipe.backends.custom.options import CustomOptions
+from tunepipe.backends.local.options import DEVICE
 from tunepipe.backends.remote.exchange import ANSWERS, RESULT, read_progress
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
@@ -143,6 +144,7 @@ def job_body(
         "TUNEPIPE_HUB_TOKEN": options.hub_token,  # the secret's name, not its value
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        DEVICE: "cuda",  # every machine has GPUs
     }
     program = ("python3", "-m", "tunepipe.backends.remote.worker", task)
     affinity = {

@@ -23,7 +23,7 @@ from msgspec import structs
 
 from tunepipe import extras
 from tunepipe.backends.base import Answer, Prompt, TuningRequest, TuningResult
-from tunepipe.backends.local.options import LocalOptions, PredictionOptions
+from tunepipe.backends.local.options import DEVICE, LocalOptions, PredictionOptions
 from tunepipe.backends.local.training import BASE, TrainingTask
 from tunepipe.data.fingerprint import digest_of, fingerprint
 from tunepipe.decoding import decode
@@ -145,14 +145,22 @@ def cancel(job: str) -> None:
 def prepared(device: str, threads: int) -> Iterator[str]:
     """Set the process up for torch while a block runs; yield the device.
 
-    A UsageError where there is no GPU.
+    A UsageError where a GPU is asked for, by the device or for the machine, and torch has none.
     """
     import torch
     from transformers.utils import logging
 
     has_gpu = torch.cuda.is_available()
-    if device.startswith("cuda") and not has_gpu:
-        raise UsageError("torch finds no GPU here", where="device", fix="leave it out, or use cpu")
+    wanted = device or os.environ.get(DEVICE, "")
+    if wanted.startswith("cuda") and not has_gpu:
+        raise UsageError(
+            f"torch can use no GPU here: {_why_no_gpu()}",
+            where="device" if device else DEVICE,
+            fix="leave it out, or use cpu"
+            if device
+            else "the accelerator is paid and would wait; take an image whose torch fits the "
+            "driver (nvidia-smi), which installs no other, or another accelerator",
+        )
 
     def settle(verbosity: int, level: int, count: int, bars: bool = False) -> None:
         logging.set_verbosity(verbosity)
@@ -167,9 +175,20 @@ def prepared(device: str, threads: int) -> Iterator[str]:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     settle(ERROR, ERROR, threads)
     try:
-        yield device or ("cuda" if has_gpu else "cpu")
+        yield wanted or ("cuda" if has_gpu else "cpu")
     finally:
         settle(*before)
+
+
+def _why_no_gpu() -> str:
+    """Return torch's own words, such as those on a driver that is too old."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (AssertionError, RuntimeError) as error:
+        return str(error).partition("\n")[0]
+    return "it sees no device"
 
 
 def parameter_counts(model: Any) -> dict[str, int]:

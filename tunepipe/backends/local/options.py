@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 from typing import Annotated, Literal
 
@@ -11,6 +12,9 @@ TuningMode = Literal["lora", "qlora", "full"]
 Precision = Literal["", "float32", "bfloat16"]
 Count = Annotated[int, Meta(ge=1)]
 CountOrAuto = Annotated[int, Meta(ge=0)]  # 0: choose for me
+# The environment variable that replaces the device "" where an accelerator is paid for.
+DEVICE = "TUNEPIPE_DEVICE"
+_GPU_RESOURCES = ("nvidia.com/", "amd.com/")  # both are "cuda" to torch
 
 
 class TrainJobOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,6 +113,19 @@ class PredictionOptions(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     precision: Precision = ""
     four_bit: bool = False
     threads: Count = 1
+
+
+def device_environment(resources: Iterable[str]) -> list[dict[str, str]]:
+    """Return the container's `env` that has a program use its GPU or end; [] where it has none.
+
+    Without it, a program whose GPU torch cannot use, as for an old driver, computes on the CPU for
+    days, and the GPU is paid.
+
+    Args:
+        resources: The names of what the container asks a cluster for.
+    """
+    has_gpu = any(name.startswith(_GPU_RESOURCES) for name in resources)
+    return [{"name": DEVICE, "value": "cuda"}] if has_gpu else []
 
 
 def disk_gib_of(options: LocalOptions, billions: float) -> int:

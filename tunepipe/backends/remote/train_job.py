@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
-from tunepipe.backends.local.options import TrainJobOptions
+from tunepipe.backends.local.options import TrainJobOptions, device_environment
 from tunepipe.backends.remote.exchange import RESULT, read_progress, request_fields, write_task
 from tunepipe.errors import UsageError
 from tunepipe.gcp import launcher
@@ -163,7 +163,11 @@ class TrainJobs(RemoteJobs):
                     "image": options.image,
                     "command": ["python3", "-m", "tunepipe.backends.remote.worker"],
                     "args": [self.task],
-                    "env": [{"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"}, *secrets],
+                    "env": [
+                        {"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"},
+                        *device_environment(options.resources),
+                        *secrets,
+                    ],
                     "numNodes": options.nodes,
                     # The worker starts one process a GPU itself, through accelerate.
                     "numProcPerNode": 1,
