@@ -161,6 +161,45 @@ def test_a_deployment_whose_answer_is_lost_costs_nothing_on(tuned, cloud, capfd)
     assert [n for n in cloud.ask("resources") if any(kind in n for kind in kinds)] == []
 
 
+@pytest.mark.parametrize(
+    ("method", "times"),
+    [
+        ("GetEndpoint", 2),
+        ("UndeployModel", 1),
+        ("DeleteEndpoint", 1),
+        ("DeleteModel", 1),
+    ],
+)
+@pytest.mark.parametrize("fault", [{"code": 503}, {"drop": "after"}])
+def test_an_endpoint_is_taken_away_though_the_network_hiccups(
+    tuned, cloud, capfd, method, times, fault
+):
+    """The network that lost the deployment's answer loses the next ones too."""
+    cloud.fault("DeployModel", drop="after")
+    cloud.fault(method, times=times, **fault)
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 4
+    assert "tunepipe undeploy" not in capfd.readouterr().err
+    kinds = ("/endpoints/", "/models/")
+    assert [n for n in cloud.ask("resources") if any(kind in n for kind in kinds)] == []
+
+
+def test_an_endpoint_is_undeployed_though_the_network_hiccups(tuned, cloud, capfd):
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 0
+    (endpoint,) = [name for name in cloud.ask("resources") if "/endpoints/" in name]
+    for method in ("ListEndpoints", "GetModel", "GetEndpoint", "UndeployModel", "DeleteEndpoint"):
+        cloud.fault(method, code=503)
+    capfd.readouterr()
+    assert said(capfd, "undeploy", endpoint, "--yes")[0] == 0
+    assert [name for name in cloud.ask("resources") if "/endpoints/" in name] == []
+
+
+def test_a_model_that_cannot_be_deleted_hides_no_failure(tuned, cloud, capfd):
+    cloud.fault("CreateEndpoint", code=429, message="Quota exceeded for endpoints.")
+    cloud.fault("DeleteModel", code=403)
+    assert main.run(["deploy", FOLDER, *PLACE, "--yes"]) == 4
+    assert "Quota exceeded for endpoints." in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["UploadModel", "CreateEndpoint", "DeployModel"])
 def test_a_deployment_that_fails_leaves_nothing_behind(tuned, cloud, capfd, method):
     cloud.fault(method, code=429, message="Quota exceeded for custom_model_serving.")

@@ -18,10 +18,12 @@ from tunepipe.gcp import clients, pipeline_jobs, remote_jobs
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.explanations import explained
 from tunepipe.gcp.labels import KEY_LABEL
+from tunepipe.gcp.retries import retry
 from tunepipe.registry import vertex_alias
 
 TEMPLATE, GEMINI, CHECKPOINT, SERVED = "large-model", "gemini", "checkpoint", "served"
 _REMOVAL_SECONDS = 600.0
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,19 @@ def take_away(deployment: Deployment) -> None:
 
 
 def remove(endpoint: str) -> None:
-    """Undeploy what is on an endpoint, and delete it."""
+    """Undeploy what is on an endpoint, and delete it; it may cost, so a hiccup is waited out."""
     with explained(endpoint):
-        client = clients.endpoints(clients.region_of(endpoint))
-        present = client.get_endpoint(name=endpoint, timeout=CALL_SECONDS)
-        for deployed in present.deployed_models:
-            client.undeploy_model(
-                endpoint=endpoint, deployed_model_id=deployed.id, timeout=CALL_SECONDS
-            ).result(timeout=_REMOVAL_SECONDS)
-        client.delete_endpoint(name=endpoint, timeout=CALL_SECONDS).result(timeout=_REMOVAL_SECONDS)
+        retry(lambda: _remove(endpoint), seconds=_PATIENCE_SECONDS)
+
+
+def _remove(endpoint: str) -> None:
+    """Remove what is left of an endpoint; an earlier try may have done a part, unanswered."""
+    present = clients.find_endpoint(endpoint)
+    if present is None:
+        return
+    client = clients.endpoints(clients.region_of(endpoint))
+    for deployed in present.deployed_models:
+        client.undeploy_model(
+            endpoint=endpoint, deployed_model_id=deployed.id, timeout=CALL_SECONDS
+        ).result(timeout=_REMOVAL_SECONDS)
+    client.delete_endpoint(name=endpoint, timeout=CALL_SECONDS).result(timeout=_REMOVAL_SECONDS)

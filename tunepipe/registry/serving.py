@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from tunepipe.catalog.accelerators import Machine
@@ -18,10 +19,12 @@ from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS
 from tunepipe.gcp.explanations import explained
+from tunepipe.gcp.retries import retry
 from tunepipe.registry.endpoints import SERVED, Deployment, remove
 from tunepipe.stores import storage
 
 LABEL = "tunepipe_serves"
+_BRIEFLY_SECONDS = 20.0
 _OPERATION_SECONDS = 7500.0  # beyond Google's own limit: a large model takes most of an hour
 _PORT = 8080
 # How the kinds of models name the tokens that they read.
@@ -76,7 +79,7 @@ def deploy(folder: str, project: str, region: str, machine: Machine, name: str, 
             parent=place, model=_model(folder, name, machine, image), timeout=CALL_SECONDS
         )
         model = str(uploaded.result(timeout=_OPERATION_SECONDS).model)
-        undo.callback(models.delete_model, name=model, timeout=CALL_SECONDS)
+        undo.callback(_delete, model)
         labels = {LABEL: machine.accelerator.lower()}
         created = endpoints.create_endpoint(
             parent=place, endpoint={"display_name": name, "labels": labels}, timeout=CALL_SECONDS
@@ -104,7 +107,19 @@ def _take_back(endpoint: str, model: str) -> None:
             where=endpoint,
             fix=f"tunepipe undeploy {endpoint}",
         ) from error
-    clients.models(clients.region_of(model)).delete_model(name=model, timeout=CALL_SECONDS)
+    _delete(model)
+
+
+def _delete(model: str) -> None:
+    """Delete a model, which costs nothing: where that fails, the first failure is the one told."""
+    from google.api_core.exceptions import GoogleAPICallError
+
+    registry = clients.models(clients.region_of(model))
+    with suppress(GoogleAPICallError):
+        retry(
+            lambda: registry.delete_model(name=model, timeout=CALL_SECONDS),
+            seconds=_BRIEFLY_SECONDS,
+        )
 
 
 def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Iterator[Deployment]:
@@ -112,14 +127,13 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
     place = clients.parent(project, region)
     with explained(place):
         request = {"parent": place, "filter": f"labels.{LABEL}:*"}
-        listed = clients.endpoints(region).list_endpoints(request=request, timeout=CALL_SECONDS)
-        for endpoint in listed:
+        look = partial(clients.endpoints(region).list_endpoints, request, timeout=CALL_SECONDS)
+        for endpoint in retry(lambda: list(look()), seconds=_BRIEFLY_SECONDS):
             model = machine = ""
             for deployed in endpoint.deployed_models:
                 machine = deployed.dedicated_resources.machine_spec.machine_type
-                registered = clients.models(region).get_model(
-                    name=deployed.model, timeout=CALL_SECONDS
-                )
+                get = partial(clients.models(region).get_model, timeout=CALL_SECONDS)
+                registered = retry(partial(get, name=deployed.model), seconds=_BRIEFLY_SECONDS)
                 model = str(registered.artifact_uri)
             yield Deployment(
                 str(endpoint.name),
