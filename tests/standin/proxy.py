@@ -27,10 +27,13 @@ class Proxy:
         self._ready.wait()
 
     def drop_connections(self) -> None:
-        """Cut every open tunnel, as a network does."""
-        self._loop.call_soon_threadsafe(self._drop)
+        """Cut every open tunnel, as a network does.
 
-    def _drop(self) -> None:
+        They are cut when it returns: else an answer goes first, and the next call meets the cut.
+        """
+        asyncio.run_coroutine_threadsafe(self._drop(), self._loop).result()
+
+    async def _drop(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
 
