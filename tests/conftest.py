@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def warm_steps(monkeypatch):
-    """The steps that import torch and trl begin with them imported."""
+    """Steps begin with what they use imported."""
     for name, value in warm.warm_steps().items():
         monkeypatch.setenv(name, value)
 

@@ -38,8 +38,7 @@ def main(folder: Path) -> None:
         events.flush()
 
     spec = _prepared(job)
-    if "exec-tune-local" in spec["deploymentSpec"]["executors"]:
-        os.environ.update(warm_steps())
+    os.environ.update(warm_steps())
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=job["root"])
     _observe(tell, job)
     outputs, error = {}, ""

@@ -1,11 +1,12 @@
-"""Processes that begin with torch and trl imported: a training in a second, not in ten.
+"""Processes that begin with what they use imported: a training in a second, not in ten.
 
     python -m tests.standin.warm FOLDER
 
 imports them once, and forks a process for each request that comes in by the folder's socket. It
 ends when nobody has the folder's FIFO open. A `WarmProcess` is what subprocess.Popen would be,
 `warm_python` an interpreter for `python -m MODULE`, which torchrun takes from PYTHON_EXEC, and
-`warm_steps` the environment for steps of kfp.local.
+`warm_steps` the environment for steps of kfp.local. What is imported is not ours, and known to be
+what a step installs: the tests of its packages begin with a new Python.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_IMPORTS = ("torch", "datasets", "peft", "safetensors.torch", "trl", "kubernetes.client")
+_IMPORTS = (
+    *("torch", "datasets", "peft", "safetensors.torch", "trl", "kubernetes.client"),
+    *("kfp.dsl", "google.cloud.aiplatform_v1", "google.cloud.aiplatform_v1beta1"),
+    *("google.cloud.storage", "google.genai", "scipy.stats", "sacrebleu", "rapidfuzz"),
+    *("jsonschema", "jinja2", "msgspec", "tenacity", "xxhash"),
+)
 _REPOSITORY = Path(__file__).parents[2]
 CLIENTS = Path(__file__).with_name("step")
 _SHARED = "STANDIN_WARM"
@@ -93,7 +99,7 @@ def warm_python(folder: Path) -> str:
 
 
 def warm_steps() -> dict[str, str]:
-    """Return the environment in which steps that import torch and trl are forked as well.
+    """Return the environment in which steps are forked as well.
 
     It is empty where there is no shared server.
     """
@@ -157,6 +163,7 @@ def _connect(folder: Path) -> socket.socket:
 
 
 def _serve(folder: Path) -> None:
+    os.environ["_KFP_RUNTIME"] = "true"  # what a step imports of kfp
     for name in _IMPORTS:
         importlib.import_module(name)
     from transformers import AutoModelForCausalLM, LlamaForCausalLM  # noqa: F401

@@ -1,18 +1,16 @@
 """In a step of the stand-in: a folder of its own stands for /gcs, where gcsfuse would mount.
 
-A step that imports torch and trl runs in a process that has them where STANDIN_WARM_STEPS is set.
+Where STANDIN_WARM_STEPS is set, a step runs in a process that has imported what steps use.
 """
 
 import os
 import sys
 
 if "STANDIN_WARM_STEPS" in os.environ and "tunepipe.packaging.step" in sys.orig_argv:
-    *_, module, _ = sys.orig_argv
-    if module == "local":
-        from warm_client import stand_for
+    from warm_client import stand_for
 
-        words = sys.orig_argv[sys.orig_argv.index("-m") + 1 :]
-        stand_for(os.environ["STANDIN_WARM_STEPS"], words)
+    words = sys.orig_argv[sys.orig_argv.index("-m") + 1 :]
+    stand_for(os.environ["STANDIN_WARM_STEPS"], words)
 
 if os.environ.get("_KFP_RUNTIME") == "true" and "STANDIN_BUCKETS" in os.environ:
     from kfp.dsl.types import artifact_types
