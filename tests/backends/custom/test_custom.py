@@ -119,7 +119,7 @@ def test_a_job_whose_gpu_torch_cannot_use_ends(cloud, bucket, tmp_path):
     with pytest.raises(CloudError, match="exited with a non-zero status of 2"):
         tune(request(), tmp_path)
     assert "torch can use no GPU here: Torch not compiled with CUDA enabled" in cloud.log()
-    assert "take an image whose torch fits the driver" in cloud.log()
+    assert "take an image with a torch for this machine's driver" in cloud.log()
     assert not list(bucket.glob("tunepipe/custom/*/result.json"))
 
 

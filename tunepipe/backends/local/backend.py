@@ -158,8 +158,8 @@ def prepared(device: str, threads: int) -> Iterator[str]:
             where="device" if device else DEVICE,
             fix="leave it out, or use cpu"
             if device
-            else "the accelerator is paid and would wait; take an image whose torch fits the "
-            "driver (nvidia-smi), which installs no other, or another accelerator",
+            else "take an image with a torch for this machine's driver (a custom job: with "
+            "install=false), or another accelerator: on the CPU, the GPU would be paid and idle",
         )
 
     def settle(verbosity: int, level: int, count: int, bars: bool = False) -> None:
