@@ -162,7 +162,7 @@ def by_service(
 
     with translate_errors(resource):
         counted = sum(
-            retry(partial(count, start), seconds=_PATIENCE_SECONDS, longest_pause_seconds=10.0)
+            retry(partial(count, start), seconds=_PATIENCE_SECONDS)
             for start in range(0, len(rows), _ROWS_A_REQUEST)
         )
     return _calibration(rows, counted, f"the service's count for {model}")

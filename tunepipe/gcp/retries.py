@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from tunepipe.errors import TunepipeError
 
 _Answer = TypeVar("_Answer")
+_LONGEST_PAUSE_SECONDS = 60.0
 
 # RFC 9110 and google.rpc.Code: timeouts (408, 504), ABORTED (409), rate limits (429), CANCELLED
 # (499) and the server's own failures. 501 is final.
@@ -98,7 +99,7 @@ def retry(
     seconds: float = math.inf,
     attempts: int = 0,
     first_pause_seconds: float = 1.0,
-    longest_pause_seconds: float = 60.0,
+    longest_pause_seconds: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
     on_pause: Callable[[BaseException], None] = lambda error: None,
 ) -> _Answer:
@@ -109,7 +110,8 @@ def retry(
         seconds: How long to go on, from the first call.
         attempts: The largest number of calls; 0 sets no limit.
         first_pause_seconds: The longest first pause; it doubles with each failure.
-        longest_pause_seconds: No pause is longer, unless the service asks for it (Retry-After).
+        longest_pause_seconds: No pause is longer, unless the service asks for it (Retry-After);
+            0 takes a tenth of `seconds`, at most a minute.
         sleep: Waits; may raise to end the waiting.
         on_pause: Receives the failure before each pause.
 
@@ -120,9 +122,8 @@ def retry(
     import tenacity
 
     failures: list[BaseException] = []
-    growing = tenacity.wait_random_exponential(
-        multiplier=first_pause_seconds, max=longest_pause_seconds
-    )
+    longest = longest_pause_seconds or min(seconds / 10, _LONGEST_PAUSE_SECONDS)
+    growing = tenacity.wait_random_exponential(multiplier=first_pause_seconds, max=longest)
 
     def keep(error: BaseException) -> bool:
         failures.append(error)

@@ -24,7 +24,7 @@ from tunepipe.registry.endpoints import SERVED, Deployment, remove
 from tunepipe.stores import storage
 
 LABEL = "tunepipe_serves"
-_BRIEFLY_SECONDS = 20.0
+_reached = partial(retry, seconds=20.0)
 _OPERATION_SECONDS = 7500.0  # beyond Google's own limit: a large model takes most of an hour
 _PORT = 8080
 # How the kinds of models name the tokens that they read.
@@ -116,10 +116,7 @@ def _delete(model: str) -> None:
 
     registry = clients.models(clients.region_of(model))
     with suppress(GoogleAPICallError):
-        retry(
-            lambda: registry.delete_model(name=model, timeout=CALL_SECONDS),
-            seconds=_BRIEFLY_SECONDS,
-        )
+        _reached(partial(registry.delete_model, name=model, timeout=CALL_SECONDS))
 
 
 def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Iterator[Deployment]:
@@ -128,13 +125,12 @@ def deployments(project: str, region: str, machines: Mapping[str, Any]) -> Itera
     with explained(place):
         request = {"parent": place, "filter": f"labels.{LABEL}:*"}
         look = partial(clients.endpoints(region).list_endpoints, request, timeout=CALL_SECONDS)
-        for endpoint in retry(lambda: list(look()), seconds=_BRIEFLY_SECONDS):
+        find = partial(clients.models(region).get_model, timeout=CALL_SECONDS)
+        for endpoint in _reached(lambda: list(look())):
             model = machine = ""
             for deployed in endpoint.deployed_models:
                 machine = deployed.dedicated_resources.machine_spec.machine_type
-                get = partial(clients.models(region).get_model, timeout=CALL_SECONDS)
-                registered = retry(partial(get, name=deployed.model), seconds=_BRIEFLY_SECONDS)
-                model = str(registered.artifact_uri)
+                model = str(_reached(partial(find, name=deployed.model)).artifact_uri)
             yield Deployment(
                 str(endpoint.name),
                 model,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS
 from tunepipe.backends.managed.jobs import TUNING_JOBS, list_jobs
@@ -28,7 +27,7 @@ from tunepipe.runs.vertex import status
 from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
 
 _POLL_SECONDS = 2.0
-_BRIEFLY_SECONDS = 60.0
+_reached = partial(retry, seconds=60.0)
 _ENDED = {"succeeded", "failed", "cancelled", "expired", "partially_succeeded"}
 
 
@@ -129,10 +128,6 @@ def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
 def _service(job: str) -> RemoteJobs:
     kinds = {"pipelineJobs": PIPELINE_JOBS, "tuningJobs": TUNING_JOBS, "customJobs": CUSTOM_JOBS}
     return kinds[job.split("/")[-2]]
-
-
-def _reached(call: Callable[[], Any]) -> Any:
-    return retry(call, seconds=_BRIEFLY_SECONDS, longest_pause_seconds=5.0)
 
 
 def _waiting_line(ending: Cancellation) -> str:

@@ -6,7 +6,7 @@ What Google refuses becomes a CloudError.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ _RESULTS = {
     ("compare-models", "comparison"),
     ("validate-jsonl", "problems"),
 }
-_BRIEFLY = 20.0  # seconds; a person waits
+_BRIEFLY_SECONDS = 20.0  # a person waits
 _TUNES = ("tune-", "keep-template-model")
 
 
@@ -43,7 +43,7 @@ def find_earlier(request: JobRequest) -> str:
     """Find a run of the same data and parameters that runs or has succeeded; "" for none."""
     jobs = _jobs(request)
     with explained(request.parent):
-        return str(_retried(jobs.find, _BRIEFLY))
+        return str(retry(jobs.find, seconds=_BRIEFLY_SECONDS))
 
 
 def submit(request: JobRequest, *, first_job_seconds: float = 300.0) -> str:
@@ -72,10 +72,10 @@ def upload(request: JobRequest) -> None:
         storage.write_file(path, uri)
 
 
-def status(name: str, *, patience_seconds: float = _BRIEFLY) -> RunStatus:
+def status(name: str, *, patience_seconds: float = _BRIEFLY_SECONDS) -> RunStatus:
     """Look at a run; a connection that breaks is tried again for `patience_seconds`."""
     with explained(name):
-        return _status(_retried(lambda: pipeline_jobs.get(name), patience_seconds))
+        return _status(retry(lambda: pipeline_jobs.get(name), seconds=patience_seconds))
 
 
 def reason_of(status: RunStatus) -> str:
@@ -99,7 +99,7 @@ def list_runs(
     place, ours = clients.parent(project, region), "labels.tunepipe_backend:*"
     look = partial(pipeline_jobs.list_jobs, place, ours, limit=limit, also=also)
     with explained(place):
-        return list(_retried(look, _BRIEFLY))
+        return list(retry(look, seconds=_BRIEFLY_SECONDS))
 
 
 def _jobs(request: JobRequest) -> pipeline_jobs.PipelineJobs:
@@ -153,7 +153,3 @@ def _model(task: Any) -> str:
     for artifact in task.outputs["model"].artifacts if "model" in task.outputs else ():
         return str(dict(artifact.metadata or {}).get("resourceName", ""))
     return ""
-
-
-def _retried(call: Callable[[], Any], seconds: float) -> Any:
-    return retry(call, seconds=seconds, longest_pause_seconds=seconds / 10)
