@@ -38,6 +38,14 @@ class Failure:
     where: str = ""
     fix: str = ""
 
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Return the words of an error; one that is not tunepipe's has its class among them."""
+        if isinstance(error, TunepipeError):
+            found = error.found[:_CHARACTERS_MAX]
+            return cls(type(error).__name__, found, error.where, error.fix)
+        return cls("", f"{type(error).__name__}: {error}"[:_CHARACTERS_MAX])
+
     def error(
         self, where: str, fix: str = "", otherwise: type[TunepipeError] = CloudError
     ) -> TunepipeError:
@@ -62,7 +70,7 @@ def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> 
     What was refused once stays refused: a host that repeats a step is told so again at once.
     """
     file = Path(output_file).with_name(FILE)
-    earlier = _read(str(file)) if file.exists() else None
+    earlier = read_failure(str(file)) if file.exists() else None
     file.unlink(missing_ok=True)
     token = _steps_folder.set(str(file.parents[1]))
     try:
@@ -73,11 +81,7 @@ def failure_kept(output_file: str, termination_log: Path = _TERMINATION_LOG) -> 
         error = end.__cause__ if isinstance(end, SystemExit) else end
         if error is None:
             raise
-        name = type(error).__name__
-        found = f"{name}: {error}"[:_CHARACTERS_MAX]
-        failure = Failure("", found)
-        if isinstance(error, TunepipeError):
-            failure = Failure(name, error.found[:_CHARACTERS_MAX], error.where, error.fix)
+        failure = Failure.of(error)
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(asdict(failure)), encoding="utf-8")
@@ -93,7 +97,7 @@ def find_failure(pattern: str) -> Failure | None:
     """Read the words that the first step left that a glob of its files names; None without any."""
     with suppress(TunepipeError):
         for file in storage.matching_files(pattern):
-            return _read(file)
+            return read_failure(file)
     return None
 
 
@@ -105,7 +109,8 @@ def failure_of(message: str, step: str) -> Failure | None:
     return None
 
 
-def _read(file: str) -> Failure | None:
+def read_failure(file: str) -> Failure | None:
+    """Read the words in a file; None if they cannot be read."""
     with suppress(TunepipeError, ValueError, TypeError):
         return Failure(**json.loads(storage.read_bytes(file)))
     return None

@@ -116,11 +116,19 @@ def test_a_job_needs_what_it_installs_and_no_more(cloud, bucket, tmp_path):
 def test_a_job_whose_gpu_torch_cannot_use_ends(cloud, bucket, tmp_path):
     """As with a driver that is too old: on the CPU it would train for days, and pay for the GPU."""
     cloud.ask("facts", {"environment_of_jobs": {"TUNEPIPE_DEVICE": "cuda"}})
-    with pytest.raises(CloudError, match="exited with a non-zero status of 2"):
+    words = "TUNEPIPE_DEVICE: torch can use no GPU here: Torch not compiled with CUDA enabled"
+    with pytest.raises(UsageError, match=words) as told:
         tune(request(), tmp_path)
-    assert "torch can use no GPU here: Torch not compiled with CUDA enabled" in cloud.log()
-    assert "take an image with a torch for this machine's driver" in cloud.log()
+    assert "take an image with a torch for this machine's driver" in told.value.fix
+    assert "/customJobs/" in told.value.where
+    assert told.value.found in cloud.log()
     assert not list(bucket.glob("tunepipe/custom/*/result.json"))
+    # The next job of the same work says nothing: of the first one's words it is not accused.
+    cloud.ask("facts", {"environment_of_jobs": {"PYTHONHOME": "/nowhere"}})
+    with pytest.raises(CloudError, match="exited with a non-zero status of 1"):
+        tune(request(), tmp_path / "again")
+    assert len(created(cloud)) == 2
+    assert len(list(bucket.glob("tunepipe/custom/*/failures/*.json"))) == 1
 
 
 def hold_last_step(cloud, steps):

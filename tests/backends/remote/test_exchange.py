@@ -1,17 +1,25 @@
 """What goes between a step and its machines, and the body and the states of a TrainJob."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.remote import train_job
-from tunepipe.backends.remote.exchange import read_progress, request_fields, write_task
+from tunepipe.backends.remote.exchange import (
+    read_failure_since,
+    read_progress,
+    request_fields,
+    write_failure,
+    write_task,
+)
 from tunepipe.backends.remote.train_job import TrainJobs, _status
 from tunepipe.decoding import decode
+from tunepipe.errors import UsageError
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.remote_jobs import JobState, Status
+from tunepipe.stores.failures import Failure
 
 
 @pytest.mark.parametrize(
@@ -43,6 +51,19 @@ def test_a_task_is_written_once_by_its_content(tmp_path):
         "base_model": "base", "train_uri": "train", "eval_uri": "eval", "train_steps": 7,
         "batch_size": 8, "learning_rate_multiplier": 1.0, "seed": 5,
     }  # fmt: skip
+
+
+def test_the_first_machine_of_a_job_that_gave_up_says_why(tmp_path):
+    folder, begin = str(tmp_path), datetime.now(UTC)
+    assert read_failure_since(begin, folder) is None
+    write_failure(UsageError("no rows", where="rows.jsonl", fix="name some"), folder)
+    write_failure(MemoryError("a consequence"), folder)
+    first = Failure("UsageError", "no rows", "rows.jsonl", "name some")
+    assert read_failure_since(begin, folder) == first
+    assert read_failure_since(datetime.now(UTC), folder) is None  # an earlier job's
+    (tmp_path / "failures" / f"{begin.timestamp() * 1e9:.0f}.json").write_text('{"found": 3')
+    assert read_failure_since(begin - timedelta(seconds=1), folder) is None
+    write_failure(UsageError("there is no such place"), "s3:///nowhere")
 
 
 def test_the_body_of_a_train_job_is_exactly_what_was_asked_for():
@@ -93,8 +114,11 @@ CREATED = datetime(2026, 11, 27, tzinfo=UTC)
             Status(JobState.RUNNING, detail="suspended", created=CREATED),
         ),
         ([("Suspended", "False", "")], Status(JobState.RUNNING, created=CREATED)),
-        ([("Failed", "True", "no memory")], Status(JobState.FAILED, "no memory")),
-        ([("Failed", "True", "")], Status(JobState.FAILED, "the job failed")),
+        (
+            [("Failed", "True", "no memory")],
+            Status(JobState.FAILED, "no memory", created=CREATED),
+        ),
+        ([("Failed", "True", "")], Status(JobState.FAILED, "the job failed", created=CREATED)),
         ([("Complete", "True", "done")], Status(JobState.SUCCEEDED)),
     ],
 )

@@ -220,6 +220,8 @@ def test_what_cannot_run_is_refused(cluster, place, job, kind, message):
 
 def test_a_node_that_fails_fails_the_step_in_words(cluster, place):
     os.truncate(place / "base" / "model.safetensors", 100)
-    with pytest.raises(CloudError, match="exit codes"):
+    words = "model.safetensors is broken or cut off"
+    with pytest.raises(UsageError, match=f"^tunepipe-.*: {words}") as told:
         tune(request(place, job=ALONE), place / "job")
-    assert "model.safetensors is broken or cut off" in cluster.logs()
+    assert "download it again" in told.value.fix
+    assert words in cluster.logs()

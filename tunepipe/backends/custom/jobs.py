@@ -8,7 +8,12 @@ from typing import Any
 
 from tunepipe.backends.custom.options import CustomOptions
 from tunepipe.backends.local.options import DEVICE
-from tunepipe.backends.remote.exchange import ANSWERS, RESULT, read_progress
+from tunepipe.backends.remote.exchange import (
+    ANSWERS,
+    RESULT,
+    read_failure_since,
+    read_progress,
+)
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
 from tunepipe.gcp import clients
@@ -18,6 +23,7 @@ from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Claim, ClaimedJobs, claim_uri
+from tunepipe.stores.failures import Failure
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
@@ -49,6 +55,10 @@ class NamedCustomJobs(RemoteJobs):
         if state != "RUNNING":
             return state.lower()
         return read_progress(folder_of(job))
+
+    def words(self, job: Any) -> Failure | None:
+        """Return why the program in a job failed; Google says with which number it ended."""
+        return read_failure_since(job.create_time, folder_of(job))
 
 
 CUSTOM_JOBS = NamedCustomJobs()

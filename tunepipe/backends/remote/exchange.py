@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from tunepipe.backends.base import TuningRequest
 from tunepipe.errors import TunepipeError
 from tunepipe.stores import storage
+from tunepipe.stores.failures import Failure, read_failure
 
 RESULT, ANSWERS, PROGRESS, MODEL = "result.json", "answers.jsonl", "progress", "model"
+_FAILURES = "failures"
 
 
 def write_task(task: Mapping[str, Any], folder: str) -> str:
@@ -47,3 +52,23 @@ def read_progress(folder: str) -> str:
         return ""
     losses = [f"{name} {event[name]:.4g}" for name in ("loss", "eval_loss") if name in event]
     return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])
+
+
+def write_failure(error: Exception, folder: str) -> None:
+    """Write why a machine gives up; without a store that takes it, the log alone says so."""
+    data = json.dumps(asdict(Failure.of(error))).encode()
+    with suppress(TunepipeError):
+        storage.write_bytes(data, f"{folder}/{_FAILURES}/{time.time_ns()}.json")
+
+
+def read_failure_since(begin: datetime, folder: str) -> Failure | None:
+    """Read the words of the first machine that gave up since then; None if none left any.
+
+    Args:
+        begin: When the job was created: one of the same task may have failed before it.
+    """
+    with suppress(TunepipeError):
+        for file in storage.matching_files(f"{folder}/{_FAILURES}/*.json"):
+            if int(file.rpartition("/")[2].partition(".")[0]) >= begin.timestamp() * 1e9:
+                return read_failure(file)
+    return None

@@ -16,7 +16,13 @@ from typing import Any
 
 from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local.options import TrainJobOptions, device_environment
-from tunepipe.backends.remote.exchange import RESULT, read_progress, request_fields, write_task
+from tunepipe.backends.remote.exchange import (
+    RESULT,
+    read_failure_since,
+    read_progress,
+    request_fields,
+    write_task,
+)
 from tunepipe.errors import UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.explanations import RefusedError
@@ -127,9 +133,12 @@ class TrainJobs(RemoteJobs):
     def status(self, name: str) -> Status:
         """Look at a job."""
         status = _status(self._call("get_namespaced_custom_object", name=name))
-        if status.state is not JobState.RUNNING:
-            return status
-        return replace(status, detail=read_progress(self.task.rpartition("/")[0]))
+        folder = self.task.rpartition("/")[0]
+        if status.state is JobState.RUNNING:
+            return replace(status, detail=read_progress(folder))
+        if status.state is JobState.FAILED and status.created:
+            return replace(status, words=read_failure_since(status.created, folder))
+        return status
 
     def cancel(self, name: str) -> None:
         """Delete a job with its pods; no error if it is gone already."""
@@ -231,9 +240,9 @@ def _status(job: Any) -> Status:
     messages = {c["type"]: c.get("message", "") for c in conditions if c["status"] == "True"}
     if "Complete" in messages:
         return Status(JobState.SUCCEEDED)
-    if "Failed" in messages:
-        return Status(JobState.FAILED, messages["Failed"] or "the job failed")
     created = datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    if "Failed" in messages:
+        return Status(JobState.FAILED, messages["Failed"] or "the job failed", created=created)
     detail = "suspended" if "Suspended" in messages else ""
     return Status(JobState.RUNNING, detail=detail, created=created)
 

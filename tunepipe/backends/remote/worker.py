@@ -25,7 +25,7 @@ from uuid import uuid4
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend
 from tunepipe.backends.local.launching import machines
-from tunepipe.backends.remote.exchange import ANSWERS, MODEL, PROGRESS, RESULT
+from tunepipe.backends.remote.exchange import ANSWERS, MODEL, PROGRESS, RESULT, write_failure
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp.secrets import read_secret
 from tunepipe.stores import storage
@@ -36,8 +36,19 @@ _MOUNT = os.environ.get("TUNEPIPE_GCS_MOUNT", "/gcs")
 
 
 def main(uri: str) -> None:
-    """Do this machine's part of a task; what it makes goes into the task's folder."""
+    """Do this machine's part of a task; what it makes goes into the task's folder.
+
+    So does why it gave up, for the step that waits.
+    """
     folder = uri.rpartition("/")[0]
+    try:
+        _work(uri, folder)
+    except Exception as error:
+        write_failure(error, folder)
+        raise
+
+
+def _work(uri: str, folder: str) -> None:
     if any(storage.exists(f"{folder}/{name}") for name in (RESULT, ANSWERS)):
         return  # the machine was replaced when all was done
     task = json.loads(storage.read_bytes(uri))
