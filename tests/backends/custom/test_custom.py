@@ -448,6 +448,7 @@ def test_the_body_is_exactly_what_was_asked_for():
     environment = {
         "TUNEPIPE_HUB_TOKEN": "projects/p/secrets/hub",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "TUNEPIPE_DEVICE": "cuda",
     }

@@ -153,6 +153,7 @@ def job_body(
         "PYTHONPATH": unpack and "/tmp/tunepipe",  # noqa: S108  (of the container)
         "TUNEPIPE_HUB_TOKEN": options.hub_token,  # the secret's name, not its value
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PIP_BREAK_SYSTEM_PACKAGES": "1",  # an image's Python may be its distribution's
         "VLLM_NO_USAGE_STATS": "1",
         DEVICE: "cuda",  # every machine has GPUs
     }
