@@ -4,8 +4,15 @@ import json
 
 import pytest
 
-from tunepipe.errors import DataError, LimitError, UnreachableError, UsageError
-from tunepipe.stores.failures import FILE, failure_kept, failure_of, failure_of_run, find_failure
+from tunepipe.errors import CloudError, DataError, LimitError, UnreachableError, UsageError
+from tunepipe.stores.failures import (
+    FILE,
+    failure_kept,
+    failure_of,
+    failure_of_run,
+    find_failure,
+    read_failure,
+)
 
 DATA = DataError("3 errors in 40 rows", where="rows.jsonl", fix="see the report")
 
@@ -40,6 +47,21 @@ def test_the_words_become_the_error_again(error, kind, exit_code, found, tmp_pat
             "tune-local", error.fix, exit_code,
         )  # fmt: skip
         assert seen.found == (f"{error.where}: {found}" if error.where else found)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("", None), ("[]", None), ('{"found": 3}', None), ('{"kind": "CloudError"}', None),
+        ('{"kind": "", "found": 3}', None), ('{"kind": "", "found": "x", "more": ""}', None),
+        ('{"kind": "plural", "found": "x"}', CloudError),
+        ('{"kind": "DataError", "found": "x"}', DataError),
+    ],
+)  # fmt: skip
+def test_a_file_of_others_is_no_words_or_an_error_of_the_cloud(content, kind, tmp_path):
+    (tmp_path / FILE).write_text(content)
+    found = read_failure(str(tmp_path / FILE))
+    assert (found and type(found.error("run"))) == kind
 
 
 def test_a_code_for_the_host_hides_no_cause(tmp_path):

@@ -50,9 +50,12 @@ class Failure:
         self, where: str, fix: str = "", otherwise: type[TunepipeError] = CloudError
     ) -> TunepipeError:
         """Return the error of `where` again; `otherwise` is its class if not tunepipe's."""
-        kind = getattr(errors, self.kind, otherwise)
+        kind = getattr(errors, self.kind, None)
+        is_ours = isinstance(kind, type) and issubclass(kind, TunepipeError)
         found = f"{self.where}: {self.found}" if self.where else self.found
-        error: TunepipeError = kind(found, where=where, fix=self.fix or fix)
+        error: TunepipeError = (kind if is_ours else otherwise)(
+            found, where=where, fix=self.fix or fix
+        )
         return error
 
     def message(self) -> str:
@@ -112,7 +115,9 @@ def failure_of(message: str, step: str) -> Failure | None:
 def read_failure(file: str) -> Failure | None:
     """Read the words in a file; None if they cannot be read."""
     with suppress(TunepipeError, ValueError, TypeError):
-        return Failure(**json.loads(storage.read_bytes(file)))
+        fields = json.loads(storage.read_bytes(file))
+        if isinstance(fields, dict) and all(isinstance(text, str) for text in fields.values()):
+            return Failure(**fields)
     return None
 
 

@@ -123,7 +123,7 @@ def test_a_job_whose_gpu_torch_cannot_use_ends(cloud, bucket, tmp_path):
     assert "/customJobs/" in told.value.where
     assert told.value.found in cloud.log()
     assert not list(bucket.glob("tunepipe/custom/*/result.json"))
-    # The next job of the same work says nothing: of the first one's words it is not accused.
+    # The next job of the same work leaves no words, and those of the first are not told for it.
     cloud.ask("facts", {"environment_of_jobs": {"PYTHONHOME": "/nowhere"}})
     with pytest.raises(CloudError, match="exited with a non-zero status of 1"):
         tune(request(), tmp_path / "again")

@@ -63,6 +63,8 @@ def test_the_first_machine_of_a_job_that_gave_up_says_why(tmp_path):
     assert read_failure_since(datetime.now(UTC), folder) is None  # an earlier job's
     (tmp_path / "failures" / f"{begin.timestamp() * 1e9:.0f}.json").write_text('{"found": 3')
     assert read_failure_since(begin - timedelta(seconds=1), folder) is None
+    (tmp_path / "failures" / "0-notes.json").write_text("not ours")
+    assert read_failure_since(begin, folder) is None
     write_failure(UsageError("there is no such place"), "s3:///nowhere")
 
 

@@ -67,7 +67,7 @@ def read_failure_since(begin: datetime, folder: str) -> Failure | None:
     Args:
         begin: When the job was created: one of the same task may have failed before it.
     """
-    with suppress(TunepipeError):
+    with suppress(TunepipeError, ValueError):  # a name that is no time is not ours
         for file in storage.matching_files(f"{folder}/{_FAILURES}/*.json"):
             if int(file.rpartition("/")[2].partition(".")[0]) >= begin.timestamp() * 1e9:
                 return read_failure(file)
