@@ -254,6 +254,22 @@ def test_a_location_without_capacity_gives_way_to_the_next(cloud: StandIn, tmp_p
     ]
 
 
+def test_a_job_that_went_to_another_location_is_paid_once(cloud: StandIn, tmp_path: Path) -> None:
+    """Though there is capacity in the first one again, and no step has kept the job's name."""
+    cloud.fault("tuning", message=BUSY)
+    options = {"location": "us-central1", "fallback_locations": ["us-west1", "us-east5"]}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        model = open_model.tune(
+            request(cloud, QWEN, **options), str(tmp_path / name), lambda event: None
+        ).model
+        assert model
+    assert [(job["name"].split("/")[3], job["state"]) for job in jobs(cloud)] == [
+        ("us-central1", "JOB_STATE_FAILED"),
+        ("us-west1", "JOB_STATE_SUCCEEDED"),
+    ]
+
+
 def test_another_failure_does_not_try_the_next_location(cloud: StandIn, tmp_path: Path) -> None:
     cloud.fault("tuning", message="The dataset could not be read.")
     with pytest.raises(CloudError, match="could not be read"):

@@ -63,6 +63,8 @@ class TuningJobs(NamedTuningJobs, ClaimedJobs):
     """The jobs of one request, found by their claim and their label.
 
     Args:
+        location: Where a job is created.
+        locations: Where one may be already.
         base_model: The model to tune, or the tuned model to go on from.
         rows: The files: training, and held-out or "".
         config: What CreateTuningJobConfig takes; its labels hold KEY_LABEL.
@@ -71,6 +73,7 @@ class TuningJobs(NamedTuningJobs, ClaimedJobs):
 
     project: str
     location: str
+    locations: tuple[str, ...]
     base_model: str
     rows: tuple[str, str]
     config: Mapping[str, Any]
@@ -78,9 +81,10 @@ class TuningJobs(NamedTuningJobs, ClaimedJobs):
     service_account: str = ""
 
     def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
-        """Yield the jobs of the place, the newest first."""
-        for job in list_jobs(self.project, self.location):
-            yield str(job.name), job.labels or {}, job
+        """Yield the jobs of the places, the newest first in each."""
+        for location in self.locations:
+            for job in list_jobs(self.project, location):
+                yield str(job.name), job.labels or {}, job
 
     def result_exists(self, job: Any) -> bool:
         """Return True if what a job that succeeded has made is still there."""

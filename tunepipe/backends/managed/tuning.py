@@ -101,11 +101,13 @@ class ManagedTuner:
         job = _job(request, model, train.format, epochs)
 
         # A location without capacity fails the job, which is not billed; then the next is tried.
-        locations = [job.location, *job.options.fallback_locations]
+        # The key, and so the claim, is that of the first: an equal run may be at a later one.
+        locations = (job.location, *job.options.fallback_locations)
+        key = request.labels.get(KEY_LABEL) or _key(request, job, (train, held_out))
+        waiters = replace(waiters, key=key)
         for location in () if name else locations:
             job = structs.replace(job, location=location)
-            jobs = self._jobs(request, step, job, (train, held_out))
-            waiters = replace(waiters, key=jobs.key)
+            jobs = self._jobs(request, step, job, (train, held_out), key, locations)
             try:
                 name = launcher.launch(jobs, resources, step, progress, waiters)
                 break
@@ -122,9 +124,14 @@ class ManagedTuner:
         return TuningResult(model_name, endpoint, statistics, cost, base)
 
     def _jobs(
-        self, request: TuningRequest, step: StepOptions, job: TuningJob, rows: tuple[Sent, Sent]
+        self,
+        request: TuningRequest,
+        step: StepOptions,
+        job: TuningJob,
+        rows: tuple[Sent, Sent],
+        key: str,
+        locations: tuple[str, ...],
     ) -> TuningJobs:
-        key = request.labels.get(KEY_LABEL) or _key(request, job, rows)
         limit = int(load("backends/managed/parameters.toml")["display_name_characters"])
         config = {
             **job.as_config(),
@@ -135,6 +142,7 @@ class ManagedTuner:
         return TuningJobs(
             project=request.project,
             location=job.location,
+            locations=locations,
             base_model=job.base_model,
             rows=(rows[0].uri, rows[1].uri),
             config={name: value for name, value in config.items() if value},
