@@ -21,6 +21,7 @@ from tunepipe.backends.base import TuningRequest
 from tunepipe.cli import main
 from tunepipe.errors import CloudError
 from tunepipe.gcp import clients
+from tunepipe.gcp.launcher import StepOptions
 from tunepipe.packaging.component import CODE_PLACEHOLDER, component, thin
 from tunepipe.runs import cancellation
 from tunepipe.runs.cancellation import Cancellation
@@ -52,16 +53,17 @@ def held(cloud: StandIn) -> StandIn:
     return cloud
 
 
-def make_run(name: str) -> str:
+def make_run(name: str, place: str = PLACE, **labels: str) -> str:
     """Make a run that goes on; its steps are the test's own processes."""
     job = aiplatform_v1.PipelineJob(
         pipeline_spec=SPEC,
         runtime_config={"gcs_output_directory": f"gs://{BUCKET}/tunepipe/runs"},
+        labels=labels,
     )
-    clients.pipelines(REGION).create_pipeline_job(
-        parent=PLACE, pipeline_job=job, pipeline_job_id=name
+    clients.pipelines(place.rpartition("/")[2]).create_pipeline_job(
+        parent=place, pipeline_job=job, pipeline_job_id=name
     )
-    return f"{PLACE}/pipelineJobs/{name}"
+    return f"{place}/pipelineJobs/{name}"
 
 
 def request_of(cloud: StandIn, tuner: str) -> TuningRequest:
@@ -130,6 +132,60 @@ def test_a_job_that_appears_after_its_step_has_died_is_cancelled(
     ((job, state),) = paid(held).items()
     assert (state, found.jobs) == ("JOB_STATE_CANCELLED", {job: "cancelled"})
     assert lines[0] == "a job may have been created whose request got no clear answer"
+
+
+def waiting(run: str, *created: str) -> Claim:
+    """The claim of a key that a run waits for, after requests that made these jobs."""
+    claim = Claim(claim_uri(f"gs://{BUCKET}", "k"))
+    Waiters(f"gs://{BUCKET}", run, "k").add()
+    for job in created:
+        claim.look()
+        claim.take()
+        claim.begin(PLACE)
+        claim.created(job)
+    return claim
+
+
+def ended(found: Cancellation) -> dict[str, str]:
+    """The jobs by their ids; Google's names hold the project's number."""
+    return {name.rpartition("/")[2]: state for name, state in found.jobs.items()}
+
+
+def test_a_job_that_has_ended_is_not_taken_for_one_that_may_appear(held: StandIn) -> None:
+    """An earlier attempt's job failed; whether the next request made one is not known."""
+    run = make_run("run-a")
+    claim = waiting(run, make_run("tune-k-1", tunepipe_key="k"))
+    assert ended(cancellation.cancel(run)) == {"tune-k-1": "cancelled"}
+    claim.take()
+    claim.begin(PLACE)
+    with pytest.raises(CloudError, match=DOUBT):
+        cancellation.cancel(run, wait_seconds=0.5)
+    make_run("tune-k-2", tunepipe_key="k")
+    jobs = {"tune-k-1": "cancelled", "tune-k-2": "cancelled"}
+    assert ended(cancellation.cancel(run)) == jobs
+
+
+def test_a_job_in_another_place_than_the_run_is_found_by_its_claim(held: StandIn) -> None:
+    place = PLACE.replace(REGION, "europe-west4")
+    run = make_run("run-a")
+    claim = waiting(run)
+    claim.take()
+    claim.begin(place)
+    make_run("tune-k-1", place, tunepipe_key="k")
+    assert ended(cancellation.cancel(run)) == {"tune-k-1": "cancelled"}
+
+
+def test_a_job_that_never_appears_is_believed_absent(
+    held: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("run-a")
+    claim = waiting(run)
+    claim.take()
+    claim.begin(PLACE)
+    monkeypatch.setattr(StepOptions, "settle_seconds", 0.5, raising=False)
+    lines: list[str] = []
+    found = cancellation.cancel(run, wait_seconds=60.0, show=lines.append)
+    assert (lines, found.jobs, found.in_doubt) == ([DOUBT], {}, False)
 
 
 @pytest.mark.parametrize("tuner", BACKENDS)

@@ -2,6 +2,7 @@
 
 import re
 import time
+from contextlib import suppress
 
 import pytest
 from google.api_core import exceptions as api
@@ -19,6 +20,7 @@ from tunepipe.stores.claims import (
     ENDED,
     Claim,
     ClaimedJobs,
+    Requests,
     Waiters,
     claim_uri,
     keys_of,
@@ -162,6 +164,7 @@ class Jobs(ClaimedJobs):
     listed: tuple[tuple[str, str, bool], ...] = ()
     answer: object = "job-new"
     requests = 0
+    place = "projects/p/locations/r"
 
     def jobs(self):
         return ((name, {KEY_LABEL: key}, counts) for name, key, counts in self.listed)
@@ -235,6 +238,26 @@ def test_what_became_of_a_creation_is_noted(tmp_path, answer, state, in_doubt):
         with pytest.raises(type(answer)):
             jobs.create()
     assert (claim(tmp_path).look(), jobs.in_doubt, jobs.requests) == (state, in_doubt, 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent", "jobs"),
+    [
+        ([], 0, set()),
+        (["job-1"], 1, {"job-1"}),
+        ([api.Forbidden("no")], 0, set()),
+        (["job-1", api.Forbidden("no"), ConnectionError("reset")], 2, {"job-1"}),
+    ],
+)
+def test_a_claim_knows_what_was_asked_for_and_where(tmp_path, answers, sent, jobs):
+    for answer in answers:
+        asked = Jobs(claim(tmp_path), "k")
+        asked.answer, asked.listed = answer, (("job-1", "k", False),)
+        assert asked.find() == ""
+        with suppress(api.Forbidden, ConnectionError):
+            asked.create()
+    found = claim(tmp_path).requests()
+    assert found == Requests(sent, jobs, {Jobs.place} if answers else set())
 
 
 @pytest.mark.parametrize("steps", [("take",), ("take", "begin")])

@@ -8,10 +8,11 @@ steps leave in the bucket, by the jobs' claims, and by their label.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from tunepipe.backends.custom.jobs import CUSTOM_JOBS
 from tunepipe.backends.managed.jobs import TUNING_JOBS, list_jobs
@@ -24,7 +25,7 @@ from tunepipe.gcp.remote_jobs import RemoteJobs, has_ended
 from tunepipe.gcp.retries import retry
 from tunepipe.runs.status import RunStatus
 from tunepipe.runs.vertex import status
-from tunepipe.stores.claims import CREATED, CREATING, Claim, Waiters, claim_uri, keys_of
+from tunepipe.stores.claims import CREATED, Claim, Waiters, claim_uri, keys_of
 
 _POLL_SECONDS = 2.0
 _reached = partial(retry, seconds=60.0)
@@ -52,7 +53,7 @@ def cancel(
     name: str,
     *,
     shared: bool = False,
-    wait_seconds: float = 600.0,
+    wait_seconds: float = 660.0,  # longer than the job of a request may take to appear
     show: Callable[[str], None] = lambda line: None,
 ) -> Cancellation:
     """Cancel a run and its paid jobs, and wait until they have ended.
@@ -68,9 +69,9 @@ def cancel(
         job = _reached(lambda: pipeline_jobs.get(name))
         if not has_ended(job):
             _reached(lambda: PIPELINE_JOBS.cancel(name))
-        requested: set[str] = set()
+        look = _Look(name, str(job.runtime_config.gcs_output_directory), shared)
         while True:
-            ending = _look(name, str(job.runtime_config.gcs_output_directory), shared, requested)
+            ending = look.once()
             line = _waiting_line(ending)
             if not line:
                 return ending
@@ -86,43 +87,65 @@ def cancel(
             time.sleep(_POLL_SECONDS)
 
 
-def _look(name: str, bucket: str, shared: bool, requested: set[str]) -> Cancellation:
-    """Look at a run and its jobs, and ask for the end of those that have not been asked yet."""
-    ending = Cancellation(status(name))
-    for key in keys_of(bucket, name):
-        others = [] if shared else _reached(Waiters(bucket, name, key).others)
-        state, claimed = Claim(claim_uri(bucket, key)).look()
-        jobs = dict(_jobs_of(key, name, claimed if state == CREATED else ""))
-        ending.in_doubt |= state == CREATING and not jobs and not others
-        for job_name, job_state in jobs.items():
-            ending.jobs[job_name] = job_state
-            if job_state in _ENDED:
-                continue
-            if others:
-                ending.left[job_name] = others
-            elif job_name not in requested:
-                _reached(partial(_service(job_name).cancel, job_name))
-                requested.add(job_name)
-                ending.jobs[job_name] = "cancelling"
-    return ending
+@dataclass
+class _Look:
+    """The looks at a run and its jobs; `claims` are those of its keys, as seen so far."""
+
+    name: str
+    bucket: str
+    shared: bool
+    requested: set[str] = field(default_factory=set)
+    claims: dict[str, Claim] = field(default_factory=dict)
+
+    def once(self) -> Cancellation:
+        """Look, and ask for the end of the jobs that have not been asked yet."""
+        ending = Cancellation(status(self.name))
+        for key in keys_of(self.bucket, self.name):
+            others = [] if self.shared else _reached(Waiters(self.bucket, self.name, key).others)
+            claim = self.claims.setdefault(key, Claim(claim_uri(self.bucket, key)))
+            state, claimed = claim.look()
+            requests = claim.requests()
+            places = {self.name.rpartition("/pipelineJobs/")[0], *requests.places}
+            jobs = dict(_jobs_of(key, places, claimed if state == CREATED else ""))
+            # Each request made one job at most; those that have ended may be of earlier ones.
+            known = {name.partition("/locations/")[2] for name in requests.jobs | jobs.keys()}
+            is_missing = len(known) < requests.sent
+            ending.in_doubt |= claim.is_settling and is_missing and not others
+            for job_name, job_state in jobs.items():
+                ending.jobs[job_name] = job_state
+                if job_state in _ENDED:
+                    continue
+                if others:
+                    ending.left[job_name] = others
+                elif job_name not in self.requested:
+                    _reached(partial(_service(job_name).cancel, job_name))
+                    self.requested.add(job_name)
+                    ending.jobs[job_name] = "cancelling"
+        return ending
 
 
-def _jobs_of(key: str, run: str, claimed: str) -> Iterator[tuple[str, str]]:
-    """Yield the jobs of a key that the run's project has, each with its state in small letters."""
+def _jobs_of(key: str, places: Iterable[str], claimed: str) -> Iterator[tuple[str, str]]:
+    """Yield the jobs of a key that are at the places, each with its state in small letters."""
     from google.api_core import exceptions as api
 
-    project, region = run.split("/")[1], clients.region_of(run)
-    place, label = clients.parent(project, region), f'labels.{KEY_LABEL}="{key}"'
-    jobs = _reached(partial(pipeline_jobs.list_jobs, place, label))
-    tunings = _reached(partial(list_jobs, project, region))
-    jobs += [job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key]
-    custom = clients.jobs(region).list_custom_jobs
-    jobs += _reached(lambda: list(custom({"parent": place, "filter": label})))
+    jobs = [job for place in sorted(places) for job in _jobs_at(place, key)]
     if claimed and claimed not in {str(job.name) for job in jobs}:
         with suppress(api.NotFound):  # it was deleted: what else the run waits for is cancelled
             jobs.append(_reached(lambda: _service(claimed).get(claimed)))
     for job in jobs:
         yield str(job.name), clients.state_of(job).lower()
+
+
+def _jobs_at(place: str, key: str) -> list[Any]:
+    project, region = place.split("/")[1::2]
+    label = f'labels.{KEY_LABEL}="{key}"'
+    tunings = _reached(partial(list_jobs, project, region))
+    custom = clients.jobs(region).list_custom_jobs
+    return [
+        *_reached(partial(pipeline_jobs.list_jobs, place, label)),
+        *(job for job in tunings if (job.labels or {}).get(KEY_LABEL) == key),
+        *_reached(lambda: list(custom({"parent": place, "filter": label}))),
+    ]
 
 
 def _service(job: str) -> RemoteJobs:

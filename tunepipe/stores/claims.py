@@ -33,6 +33,21 @@ CLAIMED, CREATING, CREATED, ENDED = "claimed", "creating", "created", "ended"
 _FOLDER = "tunepipe"
 
 
+@dataclass(frozen=True)
+class Requests:
+    """The requests for the job of a key.
+
+    Args:
+        sent: How many were sent and not refused: each may have made a job.
+        jobs: The jobs that are known by name.
+        places: Where they were sent; "" is left out where it was not recorded.
+    """
+
+    sent: int
+    jobs: set[str]
+    places: set[str]
+
+
 @dataclass
 class Claim:
     """The right to create the one job of a key; `times` says how long its records bind."""
@@ -71,22 +86,44 @@ class Claim:
             raise WaitingError(found, where=self.uri)
         self._append(CLAIMED)
 
-    def begin(self) -> None:
-        """Record that the request is about to be sent; a WaitingError if another run took over."""
-        self._append(CREATING)
+    def begin(self, place: str = "") -> None:
+        """Record that the request is about to be sent; a WaitingError if another run took over.
+
+        Args:
+            place: projects/P/locations/L that it is sent to, for who looks for its job.
+        """
+        self._append(CREATING, place=place)
 
     def created(self, job: str) -> None:
         """Record the job's name, for runs that look before the list shows it."""
         if self._last.fields.get("state") == CREATING:
-            self._append(CREATED, job)
+            self._append(CREATED, job=job)
+
+    def requests(self) -> Requests:
+        """Read what all its records say of the jobs that were asked for."""
+        records = [record.fields for record in Ledger(self.uri).records()]
+        states = [fields["state"] for fields in records]
+        return Requests(
+            states.count(CREATING) - states.count(ENDED),
+            {fields["job"] for fields in records if "job" in fields},
+            {fields["place"] for fields in records if "place" in fields},
+        )
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether a request of unknown outcome, as `look` saw, may have a job that appears yet."""
+        age_seconds = time.monotonic() - self._last_seen
+        is_open = self._last.fields.get("state") == CREATING
+        return is_open and age_seconds < self.times.settle_seconds
 
     def end(self) -> None:
         """Record that the creation was refused, so that no other run waits."""
         self._append(ENDED)
 
-    def _append(self, state: str, job: str = "") -> None:
+    def _append(self, state: str, **more: str) -> None:
         number = self._last.number
-        fields = {"state": state, "owner": self._owner, **({"job": job} if job else {})}
+        told = {name: text for name, text in more.items() if text}
+        fields = {"state": state, "owner": self._owner, **told}
         if not Ledger(self.uri).append(number, fields):
             raise WaitingError("another run is about to create this job", where=self.uri)
         self._last, self._last_seen = Record(number + 1, fields), time.monotonic()
@@ -99,6 +136,11 @@ class ClaimedJobs(RemoteJobs):
     claim: Claim
     key: str
     in_doubt: bool = field(default=False, init=False)
+
+    @property
+    def place(self) -> str:
+        """projects/P/locations/L where a job is created."""
+        raise NotImplementedError
 
     def jobs(self) -> Iterable[tuple[str, Mapping[str, str], Any]]:
         """Yield the name, the labels and the content of each job of the place, newest first."""
@@ -129,7 +171,7 @@ class ClaimedJobs(RemoteJobs):
     def create(self) -> str:
         """Create a job, from what find() has seen; a WaitingError while that is not ours to do."""
         self.claim.take()
-        self.claim.begin()
+        self.claim.begin(self.place)
         try:
             name = self.request()
         except Exception as error:

@@ -76,6 +76,11 @@ class CustomJobs(NamedCustomJobs, ClaimedJobs):
     result: str
 
     @property
+    def place(self) -> str:
+        """Where a job is created."""
+        return self.parent
+
+    @property
     def _client(self) -> Any:
         return clients.jobs(self.parent.rpartition("/")[2])
 

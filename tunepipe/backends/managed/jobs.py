@@ -80,6 +80,11 @@ class TuningJobs(NamedTuningJobs, ClaimedJobs):
     exists: Callable[[Any], bool]
     service_account: str = ""
 
+    @property
+    def place(self) -> str:
+        """Where a job is created."""
+        return clients.parent(self.project, self.location)
+
     def jobs(self) -> Iterator[tuple[str, Mapping[str, str], Any]]:
         """Yield the jobs of the places, the newest first in each."""
         for location in self.locations:

@@ -101,7 +101,7 @@ def cancel(
     *,
     where: options.RunPlaces,
     shared: bool = False,
-    wait_seconds: options.Amount = 600.0,
+    wait_seconds: options.Amount = 660.0,
     out: Output,
 ) -> None:
     """Cancel a run in the cloud and its tuning job.
