@@ -1,5 +1,7 @@
 """The alias `champion` and the endpoints of losers, against the stand-in."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -7,10 +9,11 @@ import pytest
 from google.cloud.aiplatform_v1 import Endpoint
 
 from tests.standin.session import BUCKET, PROJECT, REGION
+from tests.waiting import until
 from tunepipe.errors import CloudError, LimitError
 from tunepipe.gcp import clients
 from tunepipe.registry import champions, endpoints, vertex_alias
-from tunepipe.steps.promotion import keep_step, lookup_step, promote_step
+from tunepipe.steps.promotion import decide_step, keep_step, lookup_step, promote_step
 
 PARENT = f"projects/{PROJECT}/locations/{REGION}"
 TEMPLATE = (
@@ -87,6 +90,26 @@ def test_the_alias_goes_from_one_champion_to_the_next(place, said):
     assert len(place.calls("MergeVersionAliases")) == moved + 1, "it is never without the alias"
     assert aliases() == {"one": [], "two": ["champion"]}
     assert len(champions.history(kept)) == 2
+
+
+def test_a_champion_that_comes_into_service_while_a_model_is_looked_at_stays(place, tmp_path):
+    kept, model, other = f"gs://{BUCKET}/registry", tuned("one"), tuned("two")
+    compared = {
+        "verdict": "better", "reason": "It is so.", "champion_version": 0,
+        "scores": {"tuned": {"look": 1}},
+    }  # fmt: skip
+    comparison = tmp_path / "comparison.json"
+    comparison.write_text(json.dumps(compared))
+    place.fault("GetEndpoint", held=True)
+    with ThreadPoolExecutor(1) as pool:
+        deciding = pool.submit(decide_step, model, str(comparison), kept, "run-1")
+        until(lambda: "GetEndpoint" in place.ask("begun"))
+        move = {"verdict": "better", "reason": "", "moved_at": "", "moved_by": ""}
+        champions.promote(kept, other, run="run-2", **move)
+        place.ask("release", {})
+        said = deciding.result()
+    assert said.startswith("champion 1 stays: it came into service meanwhile")
+    assert champions.champion(kept).run == "run-2"
 
 
 def test_a_champion_whose_endpoint_has_gone_gives_the_alias_up_in_silence(place):

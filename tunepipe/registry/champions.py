@@ -48,23 +48,41 @@ def history(registry: str) -> list[Move]:
     return [Move(**record.fields) for record in _moves(registry).records()] if registry else []
 
 
+class PromotedMeanwhileError(UsageError):
+    """Another promotion was recorded since the champion was looked at."""
+
+
 def promote(
-    registry: str, model: str, *, run: str, verdict: str, reason: str, moved_at: str, moved_by: str
+    registry: str,
+    model: str,
+    *,
+    run: str,
+    verdict: str,
+    reason: str,
+    moved_at: str,
+    moved_by: str,
+    after: int | None = None,
 ) -> Move:
     """Make a model, whose folder is copied into the registry, the champion.
 
-    A UsageError if no registry is named, or another promotion was recorded meanwhile. `moved_at`
-    is UTC, ISO 8601.
+    Args:
+        moved_at: In UTC, ISO 8601.
+        after: The version of the champion that was decided against, 0 where there was none; None
+            takes that in service.
+
+    Raises:
+        PromotedMeanwhileError: That champion is not the last one any more.
+        UsageError: No registry is named.
     """
     if not registry:
         raise UsageError("no registry is named", where="registry", fix="give a folder or gs:// URI")
     moves = _moves(registry)
-    version = moves.last().number + 1
+    version = (moves.last().number if after is None else after) + 1
     copy = _copy(registry, model, version)
     move = Move(version, copy, run, verdict, reason, moved_at, moved_by)
     # The record is written only if none is: of two promotions at once, one wins.
     if not moves.append(version - 1, asdict(move)):
-        raise UsageError(
+        raise PromotedMeanwhileError(
             "another promotion was recorded meanwhile",
             where=moves.address(version),
             fix="look at it with tunepipe champions; then promote again, if that is still wanted",

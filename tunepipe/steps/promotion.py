@@ -13,6 +13,8 @@ from tunepipe.gcp.explanations import explained
 from tunepipe.registry import champions, endpoints, looks, vertex_alias
 from tunepipe.stores import storage
 
+_MEANWHILE = "it came into service meanwhile and was not compared; run again"
+
 
 def lookup_step(registry: str) -> champions.Move | None:
     """Find the model in service, if it still serves; see `still_serving`."""
@@ -65,19 +67,28 @@ def decide_step(model: str, comparison_path: str, registry: str, run_id: str) ->
     is_repeated = present is not None and present.run == run_id
     reason = ""
     if present and present.version != compared.get("champion_version", present.version):
-        reason = "it came into service meanwhile and was not compared; run again"
+        reason = _MEANWHILE
     if decisions > compared["scores"]["tuned"]["look"]:
         reason = "another run decided on the same held-out rows meanwhile; run again"
     if reason and not is_repeated:
         return keep_step(comparison_path, registry, reason=reason)
-    version = promote_step(model, comparison_path, registry, run_id)
+    try:
+        after = present.version if present else 0
+        version = promote_step(model, comparison_path, registry, run_id, after=after)
+    except champions.PromotedMeanwhileError:
+        return keep_step(comparison_path, registry, reason=_MEANWHILE)
     return f"champion {version}: {compared['reason']}" if version else str(compared["reason"])
 
 
-def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -> str:
+def promote_step(
+    model: str, comparison_path: str, registry: str, run_id: str, after: int | None = None
+) -> str:
     """Make the tuned model the champion, here and in the model registry; return its version.
 
     Twice does no more. Without a registry nothing is recorded, and the version is "".
+
+    Args:
+        after: The version of the champion that was decided against; None takes that in service.
     """
     compared = read_json(comparison_path)
     if compared["verdict"] != "better":
@@ -99,6 +110,7 @@ def promote_step(model: str, comparison_path: str, registry: str, run_id: str) -
     move = champions.promote(
         registry,
         model,
+        after=(before.version if before else 0) if after is None else after,
         run=run_id,
         verdict=compared["verdict"],
         reason=compared["reason"],
