@@ -73,7 +73,7 @@ class Cluster:
     def answer(self, verb: str, path: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         match = _ROOT.fullmatch(path)
         if not match or match[1] != self.namespace:
-            return _refusal(404, f"the server could not find the requested resource {path}")
+            return _refusal(404, "the server could not find the requested resource")
         with self.lock:
             if verb == "POST":
                 return self._create(body)
@@ -85,7 +85,7 @@ class Cluster:
                 ]  # fmt: skip
                 return 200, {"kind": "TrainJobList", "items": jobs}
             if match[2] not in self.jobs:
-                return _refusal(404, f'trainjobs "{match[2]}" not found')
+                return _refusal(404, f'trainjobs.trainer.kubeflow.org "{match[2]}" not found')
             if verb == "DELETE":
                 self.deleted.append(match[2])
                 self._kill(match[2])

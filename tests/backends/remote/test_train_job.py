@@ -22,7 +22,7 @@ from tunepipe.backends.local.options import TrainJobOptions
 from tunepipe.backends.remote.train_job import TrainJobs
 from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp.explanations import RefusedError
-from tunepipe.gcp.remote_jobs import WaitingError
+from tunepipe.gcp.remote_jobs import JobState, Status, WaitingError
 
 WORK = f"gs://{BUCKET}/work"
 JOB = {"namespace": "team", "image": "registry.example/tunepipe:1", "work_uri": WORK}
@@ -154,6 +154,25 @@ def test_a_job_that_another_has_just_created_is_waited_for(cluster):
     assert jobs.create() == "tunepipe-key-1"
     assert not jobs.in_doubt
     assert jobs.find() == "tunepipe-key-1"
+
+
+def test_two_steps_at_once_create_one_job(cluster):
+    first, second = (
+        TrainJobs("team", "key", f"{WORK}/task.json", TrainJobOptions(**JOB)) for _ in range(2)
+    )
+    assert first.find() == second.find() == ""
+    name = second.create()
+    with pytest.raises(WaitingError, match="just created"):
+        first.create()
+    assert first.find() == name
+    assert cluster.created == [name]
+
+
+def test_a_job_that_is_deleted_while_it_is_followed_was_cancelled(cluster):
+    jobs = TrainJobs("team", "key", f"{WORK}/task.json", TrainJobOptions(**JOB))
+    assert jobs.status("tunepipe-key-7") == Status(JobState.CANCELLED)
+    with pytest.raises(RefusedError, match="could not find the requested resource"):
+        TrainJobs("other", "key", "", TrainJobOptions(**JOB)).status("tunepipe-key-7")
 
 
 @pytest.mark.parametrize(("status", "in_doubt"), [(403, False), (429, False), (500, True)])

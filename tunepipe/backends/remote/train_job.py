@@ -103,11 +103,16 @@ class TrainJobs(RemoteJobs):
     task: str
     options: TrainJobOptions
     in_doubt: bool = False
+    attempts: int = 0
     kind = "TrainJob"
 
     def find(self) -> str:
         """Return a job that runs or has succeeded; "" if there is none."""
-        for job in self._jobs():
+        jobs = self._jobs()
+        # After the last, and not by their count: a job before it may have been deleted.
+        numbers = [int(job["metadata"]["name"].rpartition("-")[2]) for job in jobs]
+        self.attempts = max(numbers, default=0)
+        for job in jobs:
             if job["metadata"].get("deletionTimestamp"):
                 raise WaitingError("an equal job is being deleted", where=self.kind)
             if _status(job).state in (JobState.RUNNING, JobState.SUCCEEDED):
@@ -115,10 +120,11 @@ class TrainJobs(RemoteJobs):
         return ""
 
     def create(self) -> str:
-        """Create a job, numbered after those of this work; a WaitingError where one was quicker."""
-        # After the last, and not by their count: a job before it may have been deleted.
-        numbers = [int(job["metadata"]["name"].rpartition("-")[2]) for job in self._jobs()]
-        name = f"tunepipe-{self.key}-{max(numbers, default=0) + 1}"
+        """Create the job after those that find() saw; a WaitingError where another was quicker.
+
+        Looking again here would see the job of a step that was quicker, and add one to it.
+        """
+        name = f"tunepipe-{self.key}-{self.attempts + 1}"
         self.in_doubt = True
         try:
             self._call("create_namespaced_custom_object", body=self.body(name))
@@ -132,7 +138,12 @@ class TrainJobs(RemoteJobs):
 
     def status(self, name: str) -> Status:
         """Look at a job."""
-        status = _status(self._call("get_namespaced_custom_object", name=name))
+        try:
+            status = _status(self._call("get_namespaced_custom_object", name=name))
+        except RefusedError as error:
+            if error.code == 404 and name in error.found:  # and not the kind of its resource
+                return Status(JobState.CANCELLED)
+            raise
         folder = self.task.rpartition("/")[0]
         if status.state is JobState.RUNNING:
             return replace(status, detail=read_progress(folder))
