@@ -57,3 +57,11 @@ def test_a_refusal_has_the_remedy_of_its_words_or_of_its_status_or_a_page(error,
         raise error
     assert (caught.value.found, caught.value.where) == (error.message, "gs://b/x")
     assert caught.value.fix == fix
+
+
+def test_an_operation_that_does_not_end_in_time_is_an_error_of_the_cloud():
+    words = "Operation did not complete within the designated timeout of 600 seconds."
+    with pytest.raises(CloudError) as caught, explained("projects/p/locations/r/endpoints/1"):
+        raise TimeoutError(words)
+    assert (caught.value.found, caught.value.where) == (words, "projects/p/locations/r/endpoints/1")
+    assert "it may go on" in caught.value.fix

@@ -147,3 +147,12 @@ def test_the_first_failure_is_reported_where_time_or_attempts_are_used_up(errors
 def test_what_does_not_pass_ends_the_waiting():
     with pytest.raises(requests.HTTPError, match="403"):
         retry(Service(answer(503), answer(403)), sleep=lambda seconds: None)
+
+
+def test_the_first_failure_keeps_its_cause_which_says_that_it_may_pass():
+    def call():
+        raise CloudError("the bucket is out of reach") from ConnectionError("reset")
+
+    with pytest.raises(CloudError) as caught:
+        retry(call, attempts=2, sleep=lambda seconds: None)
+    assert is_transient(caught.value)

@@ -12,6 +12,7 @@ from tunepipe.errors import CloudError
 from tunepipe.gcp.retries import is_rejected
 
 _WORDS_CHARACTERS = 2000
+_LATE = "look at it: it may go on and end by itself; then try again"
 _LOGIN = "run: gcloud auth application-default login"
 
 
@@ -44,6 +45,8 @@ def explained(where: str, page: str = "docs/vertex.md") -> Iterator[None]:
         raise CloudError(words, where=where, fix=fix) from error
     except auth.GoogleAuthError as error:
         raise no_token(error, where) from error
+    except TimeoutError as error:  # of an operation that is waited for
+        raise CloudError(str(error) or "no end in time", where=where, fix=_LATE) from error
 
 
 def advice(message: str) -> str:

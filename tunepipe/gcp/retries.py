@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from tunepipe.errors import TunepipeError
@@ -145,7 +146,6 @@ def retry(
         sleep=sleep,
         before_sleep=lambda state: on_pause(failures[-1]),
     )
-    try:
+    with suppress(tenacity.RetryError):
         return retrying(call)
-    except tenacity.RetryError:
-        raise failures[0] from None
+    raise failures[0]  # with its cause, by which is_transient knows it
