@@ -1,6 +1,7 @@
 """What goes between a step and its machines, and the body and the states of a TrainJob."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from tunepipe.backends.remote.exchange import (
     read_failure_since,
     read_progress,
     request_fields,
+    write_attempt,
     write_failure,
     write_task,
 )
@@ -60,6 +62,11 @@ def test_the_first_machine_of_a_job_that_gave_up_says_why(tmp_path):
     write_failure(MemoryError("a consequence"), folder)
     first = Failure("UsageError", "no rows", "rows.jsonl", "name some")
     assert read_failure_since(begin, folder) == first
+    write_attempt(folder)  # a job whose machine was preempted begins again
+    assert read_failure_since(begin, folder) is None
+    write_failure(MemoryError("no room"), folder)
+    assert read_failure_since(begin, folder) == Failure("", "MemoryError: no room")
+    shutil.rmtree(tmp_path / "attempts")
     assert read_failure_since(datetime.now(UTC), folder) is None  # an earlier job's
     (tmp_path / "failures" / f"{begin.timestamp() * 1e9:.0f}.json").write_text('{"found": 3')
     assert read_failure_since(begin - timedelta(seconds=1), folder) is None

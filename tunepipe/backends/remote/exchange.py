@@ -20,7 +20,7 @@ from tunepipe.stores import storage
 from tunepipe.stores.failures import Failure, read_failure
 
 RESULT, ANSWERS, PROGRESS, MODEL = "result.json", "answers.jsonl", "progress", "model"
-_FAILURES = "failures"
+_ATTEMPTS, _FAILURES = "attempts", "failures"
 
 
 def write_task(task: Mapping[str, Any], folder: str) -> str:
@@ -54,6 +54,12 @@ def read_progress(folder: str) -> str:
     return ", ".join([f"step {event['done']:,} of {event['total']:,}", *losses])
 
 
+def write_attempt(folder: str) -> None:
+    """Write that a job begins, or begins again on other machines."""
+    with suppress(TunepipeError):
+        storage.write_bytes(b"{}", f"{folder}/{_ATTEMPTS}/{time.time_ns()}.json")
+
+
 def write_failure(error: Exception, folder: str) -> None:
     """Write why a machine gives up; without a store that takes it, the log alone says so."""
     data = json.dumps(asdict(Failure.of(error))).encode()
@@ -62,13 +68,19 @@ def write_failure(error: Exception, folder: str) -> None:
 
 
 def read_failure_since(begin: datetime, folder: str) -> Failure | None:
-    """Read the words of the first machine that gave up since then; None if none left any.
+    """Read the words of the first machine that gave up in a job's last attempt; None for none.
 
     Args:
         begin: When the job was created: one of the same task may have failed before it.
     """
     with suppress(TunepipeError, ValueError):  # a name that is no time is not ours
-        for file in storage.matching_files(f"{folder}/{_FAILURES}/*.json"):
-            if int(file.rpartition("/")[2].partition(".")[0]) >= begin.timestamp() * 1e9:
-                return read_failure(file)
+        since = max([begin.timestamp() * 1e9, *_times(folder, _ATTEMPTS)])
+        for time_ns in _times(folder, _FAILURES):
+            if time_ns >= since:
+                return read_failure(f"{folder}/{_FAILURES}/{time_ns}.json")
     return None
+
+
+def _times(folder: str, name: str) -> list[int]:
+    files = storage.matching_files(f"{folder}/{name}/*.json")
+    return sorted(int(file.rpartition("/")[2].removesuffix(".json")) for file in files)

@@ -25,7 +25,14 @@ from uuid import uuid4
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend
 from tunepipe.backends.local.launching import machines
-from tunepipe.backends.remote.exchange import ANSWERS, MODEL, PROGRESS, RESULT, write_failure
+from tunepipe.backends.remote.exchange import (
+    ANSWERS,
+    MODEL,
+    PROGRESS,
+    RESULT,
+    write_attempt,
+    write_failure,
+)
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp.secrets import read_secret
 from tunepipe.stores import storage
@@ -41,6 +48,8 @@ def main(uri: str) -> None:
     So does why it gave up, for the step that waits.
     """
     folder = uri.rpartition("/")[0]
+    if machines().rank == 0:
+        write_attempt(folder)
     try:
         _work(uri, folder)
     except Exception as error:
