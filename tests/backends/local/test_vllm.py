@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import AutoConfig
 
 from tests.backends.local.models import write_base
 from tunepipe.backends.base import Answer, Prompt
@@ -72,13 +73,13 @@ def base(tmp_path_factory):
     return write_base(tmp_path_factory.mktemp("base"))
 
 
-def adapter(folder: Path, base: str, rank: int) -> str:
+def adapter(folder: Path, base: str, rank: int, **more: object) -> str:
+    folder.mkdir(exist_ok=True)
     for file in Path(base).glob("*token*"):
-        folder.mkdir(exist_ok=True)
         shutil.copy(file, folder)
     for file in Path(base).glob("*.jinja"):
         shutil.copy(file, folder)
-    content = {"base_model_name_or_path": base, "r": rank}
+    content = {"base_model_name_or_path": base, "r": rank, **more}
     (folder / "adapter_config.json").write_text(json.dumps(content))
     return str(folder)
 
@@ -148,3 +149,36 @@ def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(se
     with (tmp_path / "model.safetensors").open("ab") as file:
         file.truncate(2**30 + 1)
     assert vllm.is_worth_its_start(str(tmp_path), 64, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "fault"),
+    [
+        ("llama", {}, ""),
+        ("qwen3_5_text", {"alpha_pattern": {}, "rank_pattern": {}}, ""),
+        ("gemma3", {}, ""),
+        ("gemma4", {}, ""),
+        ("qwen3_5", {}, "over the text part of qwen3_5"),
+        ("llama4", {}, "over the text part of llama4"),
+        ("llama", {"alpha_pattern": {"q_proj": 8}}, "no rank or alpha of single modules"),
+        ("llama", {"rank_pattern": {"q_proj": 8}}, "no rank or alpha of single modules"),
+    ],
+)
+def test_an_adapter_that_vllm_would_leave_out_is_not_given_to_it(seen, tmp_path, kind, more, fault):
+    """It would answer as the base, or with another scale, and say nothing."""
+    AutoConfig.for_model(kind).save_pretrained(tmp_path / "base")
+    name = adapter(tmp_path / "adapter", str(tmp_path / "base"), 8, **more)
+    assert vllm.can_answer(str(tmp_path / "base"))
+    assert vllm.can_answer(name) == (not fault)
+    with (tmp_path / "base" / "model.safetensors").open("wb") as file:
+        file.truncate(2**30 + 1)
+    assert vllm.is_worth_its_start(name, 64, "cuda") == (not fault)
+    if fault:
+        with pytest.raises(UsageError, match=fault) as caught:
+            ask(name)
+        assert (caught.value.where, "merge=true" in caught.value.fix) == ("engine", True)
+
+
+def test_without_vllm_nothing_is_given_to_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not vllm.can_answer("org/model")

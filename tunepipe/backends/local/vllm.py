@@ -37,11 +37,35 @@ def is_worth_its_start(name: str, prompts: int, device: str) -> bool:
     Args:
         device: "cpu", "cuda" or "cuda:N"; vLLM takes the GPU it finds, so one of several is none.
     """
-    if device != "cuda" or prompts < _WORTH_PROMPTS or not importlib.util.find_spec("vllm"):
+    if device != "cuda" or prompts < _WORTH_PROMPTS or not can_answer(name):
         return False
     folder = Path(whole_model_of(name))
     files = folder.glob("*.safetensors")
     return not folder.is_dir() or sum(file.stat().st_size for file in files) > _WORTH_BYTES
+
+
+def can_answer(name: str) -> bool:
+    """Return True if vLLM is installed, and answers as the model or adapter `name` would."""
+    return bool(importlib.util.find_spec("vllm")) and not _adapter_fault(name)
+
+
+def _adapter_fault(name: str) -> str:
+    """Return why vLLM would answer as another model than this adapter; "" if it would not.
+
+    It gives no error for what it leaves out (vLLM 0.26, lora/peft_helper.py, lora_model.py).
+    """
+    adapter = adapter_of(name)
+    if not adapter:
+        return ""
+    if adapter.get("alpha_pattern") or adapter.get("rank_pattern"):
+        return "vLLM takes no rank or alpha of single modules (alpha_pattern, rank_pattern)"
+    config = load_config(whole_model_of(name))
+    # The text part alone was tuned. The names of its modules are not those that vLLM gives them
+    # inside the whole, and only the classes of the Gemmas translate them.
+    is_part = config.get_text_config() is not config
+    if is_part and not config.model_type.startswith("gemma"):
+        return f"vLLM finds no module of an adapter over the text part of {config.model_type}"
+    return ""
 
 
 def generate(
@@ -54,6 +78,10 @@ def generate(
     """
     if not importlib.util.find_spec("vllm"):
         raise UsageError("vLLM is not installed", where="engine", fix="pip install vllm")
+    if fault := _adapter_fault(name):
+        raise UsageError(
+            fault, where="engine", fix="take the engine transformers, or tune with merge=true"
+        )
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # it would tell its makers of every start
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from vllm.platforms import current_platform

@@ -10,7 +10,6 @@ before it has begun to write, and last the result, which names that folder.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -23,7 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from tunepipe.backends.base import Prompt, TuningRequest
-from tunepipe.backends.local import backend
+from tunepipe.backends.local import backend, vllm
 from tunepipe.backends.local.launching import machines
 from tunepipe.backends.remote.exchange import (
     ANSWERS,
@@ -114,10 +113,10 @@ def _tune(task: Mapping[str, Any], folder: str) -> None:
 
 def _predict(task: Mapping[str, Any], folder: str) -> None:
     prompts = [Prompt(prompt["id"], prompt["messages"]) for prompt in task["prompts"]]
-    settings = dict(task["settings"])
-    if importlib.util.find_spec("vllm"):
+    model, settings = _path(task["model"]), dict(task["settings"])
+    if vllm.can_answer(model):
         settings.setdefault("engine", "vllm")
-    answers = backend.predict(_path(task["model"]), prompts, **settings)
+    answers = backend.predict(model, prompts, **settings)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
     storage.write_bytes("".join(lines).encode(), f"{folder}/{ANSWERS}")
 
