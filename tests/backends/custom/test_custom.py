@@ -105,12 +105,13 @@ def test_a_job_needs_what_it_installs_and_no_more(cloud, bucket, tmp_path):
     result, _ = tune(request(tuning_mode="qlora"), tmp_path)
     assert result.statistics["train_steps"] == 4
     of_vllm = [PINS["torch"], PINS["transformers"], "requests", "jinja2"]
-    answering = environment(tmp_path / "vllm", [*installed(body(predicts=True)), *of_vllm])
-    cloud.ask("facts", {"python_of_jobs": str(answering)})
-    (answer,) = prediction.predict(
-        result.model, [Prompt("1", [{"role": "user", "content": "code of item 3"}])]
-    )
-    assert (answer.id, answer.error) == ("1", "")
+    prompts = [Prompt("1", [{"role": "user", "content": "code of item 3"}])]
+    for settings in ({}, {"four_bit": True}):
+        needed = [*installed(body(predicts=True, **settings)), *of_vllm]
+        answering = environment(tmp_path / f"vllm{len(settings)}", needed)
+        cloud.ask("facts", {"python_of_jobs": str(answering)})
+        (answer,) = prediction.predict(result.model, prompts, **settings)
+        assert (answer.id, answer.error) == ("1", "")
 
 
 def test_a_job_whose_gpu_torch_cannot_use_ends(cloud, bucket, tmp_path):
@@ -399,7 +400,7 @@ def test_a_gated_model_of_the_hub_is_tuned_by_a_token_that_only_the_job_reads(
     assert "acme/small@main" in task.read_text()
 
 
-def body(predicts=False, **options):
+def body(predicts=False, four_bit=False, **options):
     chosen = read_options({"code": CODE, **options})
     catalog = load_catalog()
     return job_body(
@@ -410,6 +411,7 @@ def body(predicts=False, **options):
         labels={labels.KEY_LABEL: "k"},
         display_name="mine",
         predicts=predicts,
+        four_bit=four_bit,
     )
 
 
@@ -548,18 +550,21 @@ def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
     [
         (True, {}, "vllm"),
         (True, {"engine": "transformers"}, "transformers"),
+        (True, {"four_bit": False}, "vllm"),
+        (True, {"four_bit": True}, None),
         (False, {}, None),
     ],
 )
 def test_a_job_asks_vllm_where_it_can_answer(tmp_path, monkeypatch, can_answer, settings, engine):
     asked = []
-    monkeypatch.setattr(worker.vllm, "can_answer", lambda name: asked.append(name) or can_answer)
+    known = {"/gcs/b/folder/model-1": can_answer}
+    monkeypatch.setattr(worker.vllm, "can_answer", known.__getitem__)
     monkeypatch.setattr(
-        worker.backend, "predict", lambda name, prompts, **given: asked.append(given) or []
+        worker.backend, "predict", lambda name, prompts, **given: asked.append((name, given)) or []
     )
     task = {"model": "gs://b/folder/model-1", "prompts": [], "settings": settings}
     worker._predict(task, str(tmp_path))
-    assert asked == ["/gcs/b/folder/model-1", settings | ({"engine": engine} if engine else {})]
+    assert asked == [(*known, settings | ({"engine": engine} if engine else {}))]
     assert (tmp_path / "answers.jsonl").read_text() == ""
 
 
@@ -607,10 +612,20 @@ def installed(job):
     return re.findall(r"\S+==\S+", pool["container_spec"]["command"][2])
 
 
-def test_weights_in_4_bits_bring_their_package():
-    assert set(installed(body(tuning_mode="qlora"))) - set(installed(body())) == {
-        PINS["bitsandbytes"]
-    }
+@pytest.mark.parametrize(
+    ("mode", "asked", "has_it"),
+    [
+        ("lora", {}, False),
+        ("qlora", {}, True),
+        ("qlora", {"predicts": True}, False),
+        ("qlora", {"predicts": True, "four_bit": True}, True),
+        ("lora", {"predicts": True, "four_bit": True}, True),
+    ],
+)
+def test_weights_in_4_bits_bring_their_package(mode, asked, has_it):
+    plain = set(installed(body(predicts="predicts" in asked)))
+    more = set(installed(body(tuning_mode=mode, **asked))) - plain
+    assert more == ({PINS["bitsandbytes"]} if has_it else set())
 
 
 def test_the_packages_of_a_job_are_those_that_its_program_imports():

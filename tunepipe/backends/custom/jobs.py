@@ -107,7 +107,7 @@ def custom_jobs(
 ) -> CustomJobs:
     """Return the jobs of a key: one is created, by one run alone.
 
-    `job` is that of the task of a tuning; `named` are the labels and the display_name.
+    `job` is that of the task of a tuning; `named` are the labels, the display_name and four_bit.
     """
     body = job_body(
         decode(job["options"], CustomOptions),
@@ -136,14 +136,16 @@ def job_body(
     labels: Mapping[str, str],
     display_name: str,
     predicts: bool,
+    four_bit: bool = False,
 ) -> dict[str, Any]:
     """Compose what CreateCustomJob takes, to train on all machines, or to answer prompts on one.
 
-    What the job makes goes into the folder of its `task`, a gs:// URI.
+    What the job makes goes into the folder of its `task`, a gs:// URI. It answers with weights in 4
+    bits where `four_bit` says so.
     """
     table = load("backends/custom/parameters.toml")
     packages = table["prediction_requirements" if predicts else "requirements"]
-    if options.tuning_mode == "qlora" and not predicts:
+    if four_bit or (options.tuning_mode == "qlora" and not predicts):
         packages = [*packages, *table["qlora_requirements"]]
     verb = "complete" if predicts else "install"  # vLLM's image has versions of its own
     install = f"{_INSTALLED} {verb} '{_PIP}' {' '.join(packages)} && " if options.install else ""

@@ -1,4 +1,4 @@
-"""Asking a model that a custom job tuned: all prompts in one job, through vLLM."""
+"""Asking a model that a custom job tuned: all prompts in one job, through vLLM where it can."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.custom.jobs import custom_jobs
+from tunepipe.backends.local.options import PredictionOptions
 from tunepipe.backends.remote.exchange import ANSWERS, RESULT, write_task
+from tunepipe.decoding import decode
 from tunepipe.errors import UsageError
 from tunepipe.gcp import launcher
 from tunepipe.gcp.labels import KEY_CHARACTERS, KEY_LABEL, run_labels
@@ -28,6 +30,7 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
         model: gs://BUCKET/tunepipe/custom/KEY/model-1a2b3c4d, or …/base: before tuning.
         settings: Those of the local backend's `PredictionOptions`.
     """
+    four_bit = decode(settings, PredictionOptions).four_bit
     folder = model.rpartition("/")[0]
     if not storage.is_gcs(model) or not storage.exists(f"{folder}/{RESULT}"):
         raise UsageError(
@@ -48,16 +51,14 @@ def predict(model: str, prompts: Sequence[Prompt], **settings: Any) -> Iterator[
     key = hashlib.sha256(data).hexdigest()[:KEY_CHARACTERS]
     place = f"{folder}/answers/{key}"
     if not storage.exists(f"{place}/{ANSWERS}"):
-        _launch(result["task"]["job"], write_task(task, place), key)
+        _launch(result["task"]["job"], write_task(task, place), key, four_bit)
     for line in storage.read_bytes(f"{place}/{ANSWERS}").decode("utf-8").splitlines():
         yield Answer(**json.loads(line))
 
 
-def _launch(job: Any, task: str, key: str) -> None:
-    labels = {**run_labels(), KEY_LABEL: key}
-    service = custom_jobs(
-        job, task, key, predicts=True, labels=labels, display_name="tunepipe answers"
-    )
+def _launch(job: Any, task: str, key: str, four_bit: bool) -> None:
+    named = {"labels": {**run_labels(), KEY_LABEL: key}, "display_name": "tunepipe answers"}
+    service = custom_jobs(job, task, key, predicts=True, four_bit=four_bit, **named)
     waiters = Waiters(task, run_of_step(service.parent, ""), key)  # so that `cancel` finds the job
     with tempfile.TemporaryDirectory() as scratch:
         resources = str(Path(scratch) / "gcp_resources")

@@ -24,6 +24,7 @@ from uuid import uuid4
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.local import backend, vllm
 from tunepipe.backends.local.launching import machines
+from tunepipe.backends.local.options import PredictionOptions
 from tunepipe.backends.remote.exchange import (
     ANSWERS,
     MODEL,
@@ -32,6 +33,7 @@ from tunepipe.backends.remote.exchange import (
     write_attempt,
     write_failure,
 )
+from tunepipe.decoding import decode
 from tunepipe.errors import TunepipeError
 from tunepipe.gcp.secrets import read_secret
 from tunepipe.stores import storage
@@ -114,7 +116,7 @@ def _tune(task: Mapping[str, Any], folder: str) -> None:
 def _predict(task: Mapping[str, Any], folder: str) -> None:
     prompts = [Prompt(prompt["id"], prompt["messages"]) for prompt in task["prompts"]]
     model, settings = _path(task["model"]), dict(task["settings"])
-    if vllm.can_answer(model):
+    if not decode(settings, PredictionOptions).four_bit and vllm.can_answer(model):
         settings.setdefault("engine", "vllm")
     answers = backend.predict(model, prompts, **settings)
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
