@@ -21,7 +21,7 @@ from tests.backends.local.models import random_model, rows, write_base, write_ro
 from tests.standin import warm
 from tunepipe.backends.base import Prompt, TuningRequest
 from tunepipe.backends.chat_template import generation_ids
-from tunepipe.backends.local import backend, pretrained
+from tunepipe.backends.local import backend, base_tuning, pretrained, trainer
 from tunepipe.backends.local.base_model import dtype_of, load_tokenizer
 from tunepipe.backends.local.options import LocalOptions
 from tunepipe.backends.local.rows import TokenRow, encode
@@ -560,6 +560,26 @@ def test_early_stopping_keeps_the_best_weights(base, data, tmp_path):
     assert len([step for step in losses if step > found.statistics["best_step"]]) == 2
     again = run(found.model, data, tmp_path / "again", 9, tuning_mode="full", learning_rate=5e-3)
     assert again.statistics["untrained_loss"] == pytest.approx(min(losses.values()), abs=1e-4)
+
+
+def test_the_best_weights_are_kept_where_the_checkpoints_were_moved(
+    base, data, tmp_path, monkeypatch
+):
+    """As on another machine, after a kill between the last checkpoint and the result."""
+    options = {"early_stopping": 9, "evaluate_every": 1, "learning_rate": 1e-2}
+    losses = iter([5.0, 3.0, 2.0, 2.5, 4.0])
+    monkeypatch.setattr(trainer, "_mean_over_tokens", lambda prediction: {"loss": next(losses)})
+    with monkeypatch.context() as patch:
+        patch.setattr(base_tuning, "save", out_of_memory)
+        with pytest.raises(torch.OutOfMemoryError):
+            run(base, data, tmp_path / "a", 4, checkpoint_dir=str(tmp_path / "first"), **options)
+    moved = (tmp_path / "first").rename(tmp_path / "second")
+    kept = {one.parent.name: load_file(one) for one in moved.glob("*/*/adapter_model.safetensors")}
+    found = run(base, data, tmp_path / "b", 4, checkpoint_dir=str(moved), **options)
+    assert (found.statistics["resumed_from_step"], found.statistics["best_step"]) == (4, 2)
+    assert sorted(kept) == ["checkpoint-2", "checkpoint-4"]
+    weights = load_file(f"{found.model}/adapter_model.safetensors")
+    assert all(torch.equal(weights[name], tensor) for name, tensor in kept["checkpoint-2"].items())
 
 
 @pytest.mark.parametrize(

@@ -266,9 +266,14 @@ def test_progress_tells_the_time_that_is_left(monkeypatch):
     watch = trainer._Clock(events.append)
     log = [{"step": 1}, {"seconds": 5.0}, {"seconds": 7.0}]
     state = SimpleNamespace(
-        log_history=log, global_step=2, max_steps=10, is_world_process_zero=True
+        log_history=log,
+        global_step=2,
+        max_steps=10,
+        is_world_process_zero=True,
+        best_global_step=None,
     )
-    watch.on_train_begin(None, state, None)
+    arguments = SimpleNamespace(output_dir="out")
+    watch.on_train_begin(arguments, state, None)
     assert watch.seconds == 7.0  # of the attempt before
     clock[0] = 103.0
     watch.on_log(None, state, None, {"epoch": 1.0})
@@ -281,7 +286,8 @@ def test_progress_tells_the_time_that_is_left(monkeypatch):
     assert len(events) == 1
     with pytest.raises(DataError, match="not a number at step 2"):
         watch.on_log(None, state, None, {"eval_loss": math.nan})
-    watch.on_train_begin(None, SimpleNamespace(log_history=[{"step": 1}]), None)
+    begun = SimpleNamespace(log_history=[{"step": 1}], best_global_step=None)
+    watch.on_train_begin(arguments, begun, None)
     assert watch.seconds == 0.0
 
 

@@ -270,7 +270,10 @@ def _curve(log: Sequence[Mapping[str, Any]]) -> list[list[float | None]]:
 
 
 class _Clock(TrainerCallback):  # type: ignore[misc]
-    """Reports progress, refuses a loss that is not a number, and evaluates at the end."""
+    """Reports progress, refuses a loss that is not a number, and evaluates at the end.
+
+    It also finds the best checkpoint again where the checkpoints have been moved since.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -281,6 +284,11 @@ class _Clock(TrainerCallback):  # type: ignore[misc]
         earlier = [entry["seconds"] for entry in state.log_history if "seconds" in entry]
         self.seconds = max(earlier, default=0.0)  # it may have been interrupted after its last step
         self._started = time.monotonic() - self.seconds
+        # A state that was saved names the path of then, and the Trainer has just dropped it if it
+        # is gone: after the last step nothing would name the best again, and the last be kept.
+        best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
+        if best.is_dir():
+            state.best_model_checkpoint = str(best)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == state.max_steps:
