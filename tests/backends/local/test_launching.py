@@ -38,6 +38,7 @@ CONFIGURATIONS = Path(trl.__file__).parent / "accelerate_configs"
         (4, 0, "cuda:1", 8, 1),
         (0, 0, "cpu", 8, 1),
         (0, 4, "cpu", 8, 4),
+        (4, 0, "cuda:4", 8, "there is no cuda:4: 4 GPUs can be used"),
         (4, 5, "cuda", 8, "need a GPU each"),
         (4, 2, "cuda:1", 8, "need a GPU each"),
         (0, 3, "cpu", 8, "8 rows a step cannot be shared equally by 3 processes"),
@@ -98,7 +99,7 @@ def test_accelerate_takes_the_command_of_two_machines_and_a_configuration_of_trl
         "PET_MASTER_ADDR": "n0",
     }.items():
         monkeypatch.setenv(variable, value)
-    command = launch_command(4, "cuda", str(CONFIGURATIONS / f"{name}.yaml"))
+    command = launch_command(4, str(CONFIGURATIONS / f"{name}.yaml"))
     arguments = launch_command_parser().parse_args([*command[3:], "work.json"])
     arguments, configuration, _ = _validate_launch_command(arguments)
     assert (arguments.num_processes, arguments.num_machines, arguments.machine_rank) == (8, 2, 1)
@@ -163,7 +164,7 @@ def main():
 PARENT = """
 import subprocess
 from tunepipe.backends.local.launching import launch_command
-subprocess.run(launch_command(1, "cpu", ""))
+subprocess.run(launch_command(1, ""))
 """
 
 

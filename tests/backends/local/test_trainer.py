@@ -157,11 +157,10 @@ MACHINES = {
 @pytest.mark.parametrize(
     ("environment", "arguments", "flags"),
     [
-        ({}, (1, "cpu", ""), "1 1 0 no no 0"),
-        ({}, (2, "cpu", ""), "2 1 0 no no 0 --multi_gpu"),
-        ({}, (1, "cuda:3", ""), "1 1 0 no no 0 --gpu_ids 3"),
-        ({}, (2, "cuda", "a.yaml"), "2 1 0 no no 0 --config_file a.yaml"),
-        (MACHINES, (1, "cuda", ""), "2 2 1 no no 2222 --main_process_ip n0 --multi_gpu"),
+        ({}, (1, ""), "1 1 0 no no 0"),
+        ({}, (2, ""), "2 1 0 no no 0 --multi_gpu"),
+        ({}, (2, "a.yaml"), "2 1 0 no no 0 --config_file a.yaml"),
+        (MACHINES, (1, ""), "2 2 1 no no 2222 --main_process_ip n0 --multi_gpu"),
     ],
 )
 def test_the_command_that_starts_the_processes(monkeypatch, environment, arguments, flags):
@@ -193,10 +192,31 @@ def test_the_environment_of_the_processes(monkeypatch, environment, device, expe
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = launching._environment(device)
+    found = launching._environment(2, device)
     assert tuple(map(found.get, names)) == expected
     assert found.items() >= environment.items()
     assert str(Path(launching.__file__).parents[3]) in found["PYTHONPATH"].split(os.pathsep)
+
+
+@pytest.mark.parametrize(
+    ("visible", "processes", "device", "expected"),
+    [
+        (None, 1, "cuda", "0"),
+        (None, 1, "cuda:3", "3"),
+        ("2,3", 1, "cuda", "2"),
+        ("2,3", 1, "cuda:1", "3"),
+        ("GPU-a,GPU-b", 1, "cuda:1", "GPU-b"),
+        ("2,3", 2, "cuda", "2,3"),
+        ("2,3", 1, "cpu", "2,3"),
+        (None, 2, "cuda", None),
+        (None, 1, "cpu", None),
+    ],
+)
+def test_one_process_sees_one_gpu(monkeypatch, visible, processes, device, expected):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert launching._environment(processes, device).get("CUDA_VISIBLE_DEVICES") == expected
 
 
 PROGRAM = """

@@ -78,7 +78,14 @@ def process_count(options: LocalOptions, device: str, batch_size: int) -> int:
 
     nodes, count = machines().count, options.processes
     if device != "cpu":
-        gpus = torch.cuda.device_count() if device == "cuda" else 1
+        seen = torch.cuda.device_count()
+        if _number_of(device) >= seen:
+            raise UsageError(
+                f"there is no {device}: {plural(seen, 'GPU')} can be used",
+                where="device",
+                fix="count from cuda:0, among those that CUDA_VISIBLE_DEVICES names",
+            )
+        gpus = seen if device == "cuda" else 1
         if count > gpus:
             raise UsageError(
                 f"{count} processes need a GPU each, and {gpus} can be used",
@@ -140,11 +147,11 @@ def tune_in_processes(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         file.write_bytes(msgspec.json.encode(content))
         name = task.options.accelerate_config
         configuration = configuration_file(name) if name else ""
-        command = [*launch_command(task.processes, task.device, configuration), str(file)]
-        return _follow(command, _environment(task.device), progress)
+        command = [*launch_command(task.processes, configuration), str(file)]
+        return _follow(command, _environment(task.processes, task.device), progress)
 
 
-def launch_command(processes: int, device: str, configuration: str) -> list[str]:
+def launch_command(processes: int, configuration: str) -> list[str]:
     """Return the command that starts this module's processes, but for its own argument."""
     place = machines()
     flags = {
@@ -156,7 +163,6 @@ def launch_command(processes: int, device: str, configuration: str) -> list[str]
         "--main_process_port": place.port if place.count > 1 else 0,
         "--main_process_ip": place.address,
         "--config_file": configuration,
-        "--gpu_ids": device.partition(":")[2],
     }
     command = [sys.executable, "-c", f"from {__name__} import launch; launch({os.getpid()})"]
     command += [str(part) for flag in flags.items() if flag[1] != "" for part in flag]
@@ -165,7 +171,7 @@ def launch_command(processes: int, device: str, configuration: str) -> list[str]
     return [*command, "-m", __name__]
 
 
-def _environment(device: str) -> dict[str, str]:
+def _environment(processes: int, device: str) -> dict[str, str]:
     environment = {
         "OMP_NUM_THREADS": "1",  # else accelerate takes threads of its choice
         **os.environ,
@@ -175,8 +181,21 @@ def _environment(device: str) -> dict[str, str]:
         # The port of the processes' meeting is chosen as it is opened. accelerate looks for a free
         # one some seconds before, and on a busy machine it was taken by then.
         environment |= {"PET_STANDALONE": "1", "PET_LOCAL_ADDR": "127.0.0.1"}
-    # Not the flag --cpu, which starts several processes through MPI.
-    return environment | ({"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {})
+    if device == "cpu":
+        # Not the flag --cpu, which starts several processes through MPI.
+        environment["ACCELERATE_USE_CPU"] = "true"
+    elif processes == 1:
+        # A process that sees several GPUs would use them all, which TRL refuses. Not the flag
+        # --gpu_ids, which counts the machine's GPUs and not those that this process may use.
+        number = _number_of(device)
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[number] if gpus else str(number)
+    return environment
+
+
+def _number_of(device: str) -> int:
+    """Return N of cuda:N; 0 where it is not named."""
+    return int(device.partition(":")[2] or 0)
 
 
 def _follow(
