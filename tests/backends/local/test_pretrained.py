@@ -201,6 +201,10 @@ def test_a_model_in_four_bits_is_merged_into_its_own_weights(base, tmp_path):
     layered = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
     assert not hasattr(whole.config, "quantization_config")
     torch.testing.assert_close(logits(whole), logits(layered), atol=1e-5, rtol=1e-5)
+    # In the precision of the training: float32 would take twice the memory of a large one.
+    pretrained.save(model, load_tokenizer(base), tmp_path / "b", merge=True, precision="bfloat16")
+    coarse = load_file(tmp_path / "b" / "model.safetensors")
+    assert {tensor.dtype for tensor in coarse.values()} == {torch.bfloat16}
 
 
 def test_what_was_tuned_is_not_the_base(base, merged):
@@ -609,6 +613,7 @@ def test_sharded_by_fsdp_it_learns_as_in_one_process_and_goes_on_after_an_interr
 ):
     """Two processes over gloo, each with half of every weight, by TRL's configuration fsdp2."""
     options = {"tuning_mode": mode, "learning_rate": 1e-2, "checkpoint_every": 2}
+    options["merge"] = mode == "lora"
     whole = run(base, data, tmp_path / "whole", steps=4, **options)
     options |= {"accelerate_config": "fsdp2", "processes": 2}
 
@@ -624,11 +629,12 @@ def test_sharded_by_fsdp_it_learns_as_in_one_process_and_goes_on_after_an_interr
     assert sharded.statistics["processes"] == 2
     losses = [[row[2] for row in one.statistics["loss_curve"]] for one in (whole, sharded)]
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
-    name = "adapter_model.safetensors" if mode == "lora" else "model.safetensors"
-    weights, wanted = (load_file(f"{one.model}/{name}") for one in (sharded, whole))
-    assert weights.keys() == wanted.keys()
-    for key, tensor in weights.items():
-        torch.testing.assert_close(tensor, wanted[key], atol=2e-4, rtol=0)
+    adapter = ["adapter/adapter_model.safetensors"] if mode == "lora" else []
+    for name in ("model.safetensors", *adapter):
+        weights, wanted = (load_file(f"{one.model}/{name}") for one in (sharded, whole))
+        assert weights.keys() == wanted.keys()
+        for key, tensor in weights.items():
+            torch.testing.assert_close(tensor, wanted[key], atol=2e-4, rtol=0)
 
 
 def test_an_interrupted_training_of_two_processes_leaves_none(base, data, tmp_path):

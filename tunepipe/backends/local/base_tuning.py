@@ -85,7 +85,14 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
     # What is written.
     whole = _gathered(trainer)
     if trainer.is_world_process_zero():
-        save(whole, tokenizer, Path(task.folder), merge=options.merge)
+        save(
+            whole,
+            tokenizer,
+            Path(task.folder),
+            merge=options.merge,
+            precision=options.precision,
+            is_sharded=_is_sharded(trainer),
+        )
     method = "DPO, " if by_preference else ""
     note = (
         f"{request.base_model} tuned on {len(rows):,} rows ({method}{options.tuning_mode}): "
@@ -110,9 +117,13 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
 def _gathered(trainer: Any) -> Any:
     """Return the trained model whole, where its processes hold it in shards (FSDP, ZeRO-3)."""
     accelerator = trainer.accelerator
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+    if _is_sharded(trainer):
         state = accelerator.get_state_dict(trainer.model_wrapped)
         model = accelerator.unwrap_model(trainer.model_wrapped)
         model.save_pretrained = partial(model.save_pretrained, state_dict=state)
         return model
     return accelerator.unwrap_model(trainer.model)
+
+
+def _is_sharded(trainer: Any) -> bool:
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)

@@ -107,14 +107,31 @@ def adapt(model: Any, name: str, options: LocalOptions, seed: int) -> Any:
         ) from error
 
 
-def save(model: Any, tokenizer: Any, folder: Path, *, merge: bool) -> None:
-    """Write model and tokenizer in Hugging Face layout; merged, the adapter goes into adapter/."""
+def save(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    *,
+    merge: bool,
+    precision: str = "",
+    is_sharded: bool = False,
+) -> None:
+    """Write model and tokenizer in Hugging Face layout; merged, the adapter goes into adapter/.
+
+    Args:
+        precision: That of the training; a base that is read again is merged in it.
+        is_sharded: Whether each process holds only a part of the base.
+    """
     if merge and hasattr(model, "merge_and_unload"):
         _save_one(model, tokenizer, folder / "adapter")
-        # A base in 4 bits is read again, as merging would round it.
-        is_four_bit = getattr(model.get_base_model(), "is_loaded_in_4bit", False)
-        adapter = str(folder / "adapter")
-        model = load_tuned(adapter, "cpu", "float32") if is_four_bit else model.merge_and_unload()
+        # Merging would round a base in 4 bits, and of one in shards would find this process's.
+        if is_sharded or getattr(model.get_base_model(), "is_loaded_in_4bit", False):
+            from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+            unset_hf_deepspeed_config()  # by which what is loaded would be in shards too
+            model = load_tuned(str(folder / "adapter"), "cpu", precision)
+        else:
+            model = model.merge_and_unload()
     _save_one(model, tokenizer, folder)
 
 
