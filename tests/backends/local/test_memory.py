@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import trl
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from msgspec.structs import replace
 
+from tunepipe.backends.local import base_tuning, launching
 from tunepipe.backends.local.memory import (
     Size,
     fit,
@@ -52,6 +58,49 @@ def test_the_estimate_of_a_known_model(mode, number_bytes, needed, checkpointed)
         if not is_checkpointed:
             less = fit(SEVEN_BILLION, one, 8 * 512, expected - 1, number_bytes)
             assert less == (replace(one, gradient_checkpointing=True), checkpointed)
+
+
+@pytest.mark.parametrize(
+    ("mode", "needed"),
+    [
+        # An eighth of 16 bytes a parameter, 4 of a layer, embedding and head; the rest as above.
+        ("full", 38_947_128_115),
+        ("lora", 40_395_607_552),
+        ("qlora", 42_417_238_148),
+    ],
+)
+def test_eight_processes_share_weights_and_optimizer(mode, needed):
+    chosen = options(tuning_mode=mode)
+    assert training_bytes(SEVEN_BILLION, chosen, 8 * 512, 2, shards=8) == needed
+    one = replace(chosen, micro_batch_size=1)
+    assert fit(SEVEN_BILLION, one, 8 * 512, needed, 2, shards=8) == (one, needed)
+    if mode == "full":
+        with pytest.raises(LimitError):
+            fit(SEVEN_BILLION, one, 8 * 512, needed, 2)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "shards"),
+    [("fsdp1", 8), ("fsdp2", 8), ("zero1", 1), ("zero2", 1), ("zero3", 8), ("", 1)],
+)
+def test_weights_are_shared_by_fsdp_and_zero3(monkeypatch, configuration, shards):
+    """By what accelerate itself tells its processes of a configuration of TRL."""
+    for name in (*base_tuning._SHARED_BY_FSDP, base_tuning._ZERO_STAGE):
+        monkeypatch.delenv(name, raising=False)
+    file = Path(trl.__file__).parent / "accelerate_configs" / f"{configuration}.yaml"
+    command = launching.launch_command(8, str(file) if configuration else "")
+    arguments = launch_command_parser().parse_args([*command[3:], "work.json"])
+    arguments, read, _ = _validate_launch_command(arguments)
+    if arguments.use_deepspeed:
+        arguments.deepspeed_fields_from_accelerate_config = ",".join(read.deepspeed_config)
+        _, environment = prepare_deepspeed_cmd_env(arguments)
+    else:
+        environment = prepare_multi_gpu_env(arguments)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert base_tuning.shards_of(8) == shards
+    monkeypatch.setenv("FSDP_SHARDING_STRATEGY", "SHARD_GRAD_OP")
+    assert base_tuning.shards_of(8) == (1 if "fsdp" in configuration else shards)
 
 
 @pytest.mark.parametrize("mode", ["full", "lora", "qlora"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ from tunepipe.backends.local.training import MAX_TOKENS, SAMPLE_ROWS, TrainingTa
 from tunepipe.errors import LimitError
 from tunepipe.progress import Progress
 
+_SHARED_BY_FSDP = {
+    "ACCELERATE_USE_FSDP": ("true",),
+    "FSDP_RESHARD_AFTER_FORWARD": ("true", "full_shard"),
+    "FSDP_SHARDING_STRATEGY": ("full_shard", "1"),  # as FSDP 1 was told it
+}
+_ZERO_STAGE = "ACCELERATE_DEEPSPEED_ZERO_STAGE"
 _RATES = {"lora": 2e-4, "qlora": 2e-4, "full": 2e-5}
 _PREFERENCE_RATES = {"lora": 1e-5, "qlora": 1e-5, "full": 1e-6}  # TRL's, ten times it for LoRA
 
@@ -60,6 +67,7 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         longest=max(map(len, (*rows, *held_out))) * (2 if by_preference else 1),
         free_bytes=memory_bytes(device)[0] // (task.processes if device == "cpu" else 1),
         number_bytes=dtype.itemsize,
+        shards=shards_of(task.processes),
     )
     micro = micro_batch_size(request.batch_size, task.processes, options.micro_batch_size)
     options = replace(options, micro_batch_size=micro)
@@ -112,6 +120,17 @@ def tune_here(task: TrainingTask, progress: Progress) -> dict[str, Any]:
         "base_revision": commit,
         "note": note,
     }
+
+
+def shards_of(processes: int) -> int:
+    """Return over how many processes accelerate shares the weights, by what it told this one.
+
+    1 for what shares less (ZeRO-1, ZeRO-2, FSDP that does not reshard), or does not tell it.
+    """
+    is_fsdp = all(
+        os.environ.get(name, "").lower() in told for name, told in _SHARED_BY_FSDP.items()
+    )
+    return processes if is_fsdp or os.environ.get(_ZERO_STAGE) == "3" else 1
 
 
 def _gathered(trainer: Any) -> Any:

@@ -67,12 +67,15 @@ def size_of(config: Any, rank: int) -> Size:
     )
 
 
-def training_bytes(size: Size, options: LocalOptions, tokens: int, number_bytes: int) -> int:
-    """Estimate the most memory that a run holds at once.
+def training_bytes(
+    size: Size, options: LocalOptions, tokens: int, number_bytes: int, shards: int = 1
+) -> int:
+    """Estimate the most memory that a process of a run holds at once.
 
     On a CPU it was within a fifth of what a Llama of 46 M parameters took, in full and with LoRA,
     with and without gradient checkpointing. `tokens` pass through the model at once, padding
-    counted; `number_bytes` are those of a number in the computation, 2 or 4.
+    counted; `number_bytes` are those of a number in the computation, 2 or 4. `shards` processes
+    share weights, gradients and optimizer; embedding, head and a layer at a time are whole in each.
     """
     lora = options.tuning_mode != "full"
     width = number_bytes // 2
@@ -83,12 +86,22 @@ def training_bytes(size: Size, options: LocalOptions, tokens: int, number_bytes:
     activations = size.hidden * width * tokens * (kept + (layer if is_checkpointed else 0))
     logits = tokens * size.vocabulary * _LOGIT_BYTES
     weights = _weight_bytes(size, options.tuning_mode, number_bytes)
-    needed = weights + trained * _OPTIMIZER_BYTES + activations + logits
+    held = weights + trained * _OPTIMIZER_BYTES
+    if shards > 1 and options.tuning_mode != "qlora":  # weights in 4 bits are not shared
+        ends = size.parameters - size.linear_parameters  # embedding and head
+        gathered = ends + size.linear_parameters / size.layers
+        held = held / shards + gathered * (number_bytes if lora else 4)
+    needed = held + activations + logits
     return round(needed * _MARGIN) + _PROCESS_BYTES
 
 
 def fit(
-    size: Size, options: LocalOptions, longest: int, free_bytes: int, number_bytes: int
+    size: Size,
+    options: LocalOptions,
+    longest: int,
+    free_bytes: int,
+    number_bytes: int,
+    shards: int = 1,
 ) -> tuple[LocalOptions, int]:
     """Fit a run into memory, and return its options with the bytes that it needs.
 
@@ -97,7 +110,8 @@ def fit(
     """
 
     def needed(changed: LocalOptions) -> int:
-        return training_bytes(size, changed, changed.micro_batch_size * longest, number_bytes)
+        tokens = changed.micro_batch_size * longest
+        return training_bytes(size, changed, tokens, number_bytes, shards)
 
     ways = list(_smaller(options))
     fits = next((way for way in ways if needed(way) <= free_bytes), None)
