@@ -624,6 +624,8 @@ def test_sharded_by_fsdp_it_learns_as_in_one_process_and_goes_on_after_an_interr
     request = TuningRequest(base, *data, train_steps=4, batch_size=8, options=options)
     with pytest.raises(KeyboardInterrupt):
         backend.tune(request, str(tmp_path / "sharded"), stop)
+    # Written by FSDP itself: a training that shards nothing writes optimizer.pt.
+    assert list((tmp_path / "sharded").glob("checkpoints-*/checkpoint-2/optimizer.bin"))
     sharded = run(base, data, tmp_path / "sharded", steps=4, **options)
     assert sharded.statistics["resumed_from_step"] == 2
     assert sharded.statistics["processes"] == 2

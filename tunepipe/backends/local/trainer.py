@@ -86,6 +86,7 @@ def train(
     else:
         kind, config = _Sft, SFTConfig
         arguments |= {"padding_free": is_packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    settings = config(**arguments)  # which sets the state of accelerate anew
     if task.device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         # accelerate shards over GPUs alone; torch does so over CPUs just as well.
         PartialState().distributed_type = DistributedType.MULTI_GPU
@@ -94,7 +95,7 @@ def train(
     with _precise_adapters(model):
         trainer = kind(
             model=model,
-            args=config(**arguments),
+            args=settings,
             train_dataset=_columns(rows).select(order),
             eval_dataset=_columns(held_out),
             processing_class=tokenizer,
