@@ -50,13 +50,12 @@ class Failure:
         self, where: str, fix: str = "", otherwise: type[TunepipeError] = CloudError
     ) -> TunepipeError:
         """Return the error of `where` again; `otherwise` is its class if not tunepipe's."""
-        kind = getattr(errors, self.kind, None)
-        is_ours = isinstance(kind, type) and issubclass(kind, TunepipeError)
+        named = getattr(errors, self.kind, None)
+        kind = otherwise
+        if isinstance(named, type) and issubclass(named, TunepipeError):
+            kind = named
         found = f"{self.where}: {self.found}" if self.where else self.found
-        error: TunepipeError = (kind if is_ours else otherwise)(
-            found, where=where, fix=self.fix or fix
-        )
-        return error
+        return kind(found, where=where, fix=self.fix or fix)
 
     def message(self) -> str:
         """Return it as the message of a container that has ended."""
