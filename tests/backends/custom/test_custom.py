@@ -545,29 +545,6 @@ def test_the_token_of_the_hub_is_read_by_the_job_itself(cloud, monkeypatch):
     assert "TUNEPIPE_HUB_TOKEN" not in os.environ
 
 
-@pytest.mark.parametrize(
-    ("can_answer", "settings", "engine"),
-    [
-        (True, {}, "vllm"),
-        (True, {"engine": "transformers"}, "transformers"),
-        (True, {"four_bit": False}, "vllm"),
-        (True, {"four_bit": True}, None),
-        (False, {}, None),
-    ],
-)
-def test_a_job_asks_vllm_where_it_can_answer(tmp_path, monkeypatch, can_answer, settings, engine):
-    asked = []
-    known = {"/gcs/b/folder/model-1": can_answer}
-    monkeypatch.setattr(worker.vllm, "can_answer", known.__getitem__)
-    monkeypatch.setattr(
-        worker.backend, "predict", lambda name, prompts, **given: asked.append((name, given)) or []
-    )
-    task = {"model": "gs://b/folder/model-1", "prompts": [], "settings": settings}
-    worker._predict(task, str(tmp_path))
-    assert asked == [(*known, settings | ({"engine": engine} if engine else {}))]
-    assert (tmp_path / "answers.jsonl").read_text() == ""
-
-
 @pytest.mark.parametrize("model", ["folder/model-1", "/tmp/folder/base"])
 def test_what_no_custom_job_tuned_is_not_asked(tmp_path, model):
     (tmp_path / "result.json").write_text("{}")

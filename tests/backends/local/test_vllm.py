@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tunepipe.backends.base import Answer, Prompt
 from tunepipe.backends.local import vllm
 from tunepipe.backends.local.base_model import load_tokenizer
 from tunepipe.backends.local.options import PredictionOptions
+from tunepipe.backends.remote import worker
 from tunepipe.errors import TunepipeError, UsageError
 
 PACKAGE = {
@@ -149,6 +151,27 @@ def test_vllm_is_taken_unasked_for_a_large_model_with_many_prompts_on_any_gpu(se
     with (tmp_path / "model.safetensors").open("ab") as file:
         file.truncate(2**30 + 1)
     assert vllm.is_worth_its_start(str(tmp_path), 64, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("settings", "by_vllm"),
+    [
+        ({}, True),
+        ({"four_bit": False}, True),
+        ({"four_bit": True}, False),
+        ({"engine": "transformers"}, False),
+    ],
+)
+def test_a_custom_job_asks_vllm_where_it_is_installed(base, seen, tmp_path, settings, by_vllm):
+    task = {
+        "kind": "predict", "model": base, "prompts": [asdict(prompt) for prompt in PROMPTS],
+        "settings": {"max_output_tokens": 3, **settings},
+    }  # fmt: skip
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    worker.main(str(tmp_path / "task.json"))
+    answers = (tmp_path / "answers.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in answers} == {"0", "1"}
+    assert ("prompts" in seen) == by_vllm
 
 
 @pytest.mark.parametrize(
