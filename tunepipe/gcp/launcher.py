@@ -258,8 +258,8 @@ class _Launch:
                 case JobState.CANCELLED:
                     fix = "run again to start over"
                     raise CancelledError("the job was cancelled", where=name, fix=fix)
-                case JobState.FAILED if status.words:
-                    raise status.words.error(name, "read the job's log")
+                case JobState.FAILED if status.error:
+                    raise status.error
                 case JobState.FAILED:
                     kind = UnreachableError if status.internal else CloudError
                     message = status.message or "the job failed"

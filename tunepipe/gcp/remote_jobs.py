@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from tunepipe.errors import CloudError
+from tunepipe.errors import CloudError, TunepipeError
 from tunepipe.gcp.clients import state_of
-
-if TYPE_CHECKING:
-    from tunepipe.stores.failures import Failure
 
 # google.rpc.Code INTERNAL, UNAVAILABLE
 _INTERNAL = {13, 14}
@@ -41,7 +38,7 @@ class Status:
         message: Why it failed, in Google's words, or "".
         internal: Whether it failed through Google's fault, so that another try may succeed.
         detail: What progress reports beyond the state.
-        words: Why the program in it failed, in its own words; None if it left none.
+        error: The error that the program in it ended with; None if it left none.
     """
 
     state: JobState
@@ -49,7 +46,7 @@ class Status:
     internal: bool = False
     detail: str = ""
     created: datetime | None = None
-    words: Failure | None = None
+    error: TunepipeError | None = None
 
 
 def has_ended(job: Any) -> bool:
@@ -114,8 +111,8 @@ class RemoteJobs:
         is_part = state == "PARTIALLY_SUCCEEDED"
         return f"the job succeeded in part: {message}" if is_part else str(message)
 
-    def words(self, job: Any) -> Failure | None:
-        """Return why the program in a job failed, in its own words; None if it left none."""
+    def own_error(self, job: Any) -> TunepipeError | None:
+        """Return the error that the program in a job ended with; None if it left none."""
         return None
 
     def status(self, name: str) -> Status:
@@ -128,8 +125,8 @@ class RemoteJobs:
         if state_of(job) == "CANCELLED":
             return Status(JobState.CANCELLED)
         is_internal = bool(job.error and job.error.code in _INTERNAL)
-        words = None if is_internal else self.words(job)
-        return Status(JobState.FAILED, self.failure(job), internal=is_internal, words=words)
+        error = None if is_internal else self.own_error(job)
+        return Status(JobState.FAILED, self.failure(job), internal=is_internal, error=error)
 
     def cancel(self, name: str) -> None:
         """Request a job's cancellation; no error if it has ended by itself."""

@@ -9,7 +9,7 @@ import pytest
 from tunepipe.backends.base import TuningRequest
 from tunepipe.backends.remote import train_job
 from tunepipe.backends.remote.exchange import (
-    read_failure_since,
+    read_error,
     read_progress,
     request_fields,
     write_attempt,
@@ -18,10 +18,9 @@ from tunepipe.backends.remote.exchange import (
 )
 from tunepipe.backends.remote.train_job import TrainJobs, _status
 from tunepipe.decoding import decode
-from tunepipe.errors import UsageError
+from tunepipe.errors import CloudError, UsageError
 from tunepipe.gcp.labels import KEY_LABEL
 from tunepipe.gcp.remote_jobs import JobState, Status
-from tunepipe.stores.failures import Failure
 
 
 @pytest.mark.parametrize(
@@ -57,21 +56,25 @@ def test_a_task_is_written_once_by_its_content(tmp_path):
 
 def test_the_first_machine_of_a_job_that_gave_up_says_why(tmp_path):
     folder, begin = str(tmp_path), datetime.now(UTC)
-    assert read_failure_since(begin, folder) is None
+
+    def told(since=begin):
+        error = read_error("jobs/1", since, folder)
+        return error and (type(error), error.where, error.found, error.fix)
+
+    assert told() is None
     write_failure(UsageError("no rows", where="rows.jsonl", fix="name some"), folder)
     write_failure(MemoryError("a consequence"), folder)
-    first = Failure("UsageError", "no rows", "rows.jsonl", "name some")
-    assert read_failure_since(begin, folder) == first
+    assert told() == (UsageError, "jobs/1", "rows.jsonl: no rows", "name some")
     write_attempt(folder)  # a job whose machine was preempted begins again
-    assert read_failure_since(begin, folder) is None
+    assert told() is None
     write_failure(MemoryError("no room"), folder)
-    assert read_failure_since(begin, folder) == Failure("", "MemoryError: no room")
+    assert told() == (CloudError, "jobs/1", "MemoryError: no room", "read the job's log")
     shutil.rmtree(tmp_path / "attempts")
-    assert read_failure_since(datetime.now(UTC), folder) is None  # an earlier job's
+    assert told(datetime.now(UTC)) is None  # an earlier job's
     (tmp_path / "failures" / f"{begin.timestamp() * 1e9:.0f}.json").write_text('{"found": 3')
-    assert read_failure_since(begin - timedelta(seconds=1), folder) is None
+    assert told(begin - timedelta(seconds=1)) is None
     (tmp_path / "failures" / "0-notes.json").write_text("not ours")
-    assert read_failure_since(begin, folder) is None
+    assert told() is None
     write_failure(UsageError("there is no such place"), "s3:///nowhere")
 
 

@@ -8,14 +8,10 @@ from typing import Any
 
 from tunepipe.backends.custom.options import CustomOptions
 from tunepipe.backends.local.options import DEVICE
-from tunepipe.backends.remote.exchange import (
-    ANSWERS,
-    RESULT,
-    read_failure_since,
-    read_progress,
-)
+from tunepipe.backends.remote.exchange import ANSWERS, RESULT, read_error, read_progress
 from tunepipe.catalog.tables import load
 from tunepipe.decoding import decode
+from tunepipe.errors import TunepipeError
 from tunepipe.gcp import clients
 from tunepipe.gcp.clients import CALL_SECONDS, state_of
 from tunepipe.gcp.labels import KEY_LABEL
@@ -23,7 +19,6 @@ from tunepipe.gcp.launcher import StepOptions
 from tunepipe.gcp.remote_jobs import RemoteJobs
 from tunepipe.stores import storage
 from tunepipe.stores.claims import Claim, ClaimedJobs, claim_uri
-from tunepipe.stores.failures import Failure
 
 _STRATEGIES = {"standard": "STANDARD", "spot": "SPOT", "flex-start": "FLEX_START"}
 _RESERVATION_KEY = "compute.googleapis.com/reservation-name"
@@ -56,9 +51,9 @@ class NamedCustomJobs(RemoteJobs):
             return state.lower()
         return read_progress(folder_of(job))
 
-    def words(self, job: Any) -> Failure | None:
-        """Return why the program in a job failed; Google says with which number it ended."""
-        return read_failure_since(job.create_time, folder_of(job))
+    def own_error(self, job: Any) -> TunepipeError | None:
+        """Return the error that the program in a job ended with; Google says its number."""
+        return read_error(job.name, job.create_time, folder_of(job))
 
 
 CUSTOM_JOBS = NamedCustomJobs()

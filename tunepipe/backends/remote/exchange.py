@@ -67,17 +67,18 @@ def write_failure(error: Exception, folder: str) -> None:
         storage.write_bytes(data, f"{folder}/{_FAILURES}/{time.time_ns()}.json")
 
 
-def read_failure_since(begin: datetime, folder: str) -> Failure | None:
-    """Read the words of the first machine that gave up in a job's last attempt; None for none.
+def read_error(job: str, created: datetime, folder: str) -> TunepipeError | None:
+    """Read why the first machine of a job's last attempt gave up; None if it left no words.
 
     Args:
-        begin: When the job was created: one of the same task may have failed before it.
+        created: When the job was: one of the same task may have failed before it.
     """
     with suppress(TunepipeError, ValueError):  # a name that is no time is not ours
-        since = max([begin.timestamp() * 1e9, *_times(folder, _ATTEMPTS)])
+        since = max([created.timestamp() * 1e9, *_times(folder, _ATTEMPTS)])
         for time_ns in _times(folder, _FAILURES):
             if time_ns >= since:
-                return read_failure(f"{folder}/{_FAILURES}/{time_ns}.json")
+                failure = read_failure(f"{folder}/{_FAILURES}/{time_ns}.json")
+                return failure.error(job, "read the job's log") if failure else None
     return None
 
 

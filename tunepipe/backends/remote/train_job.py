@@ -18,7 +18,7 @@ from tunepipe.backends.base import TuningRequest, TuningResult
 from tunepipe.backends.local.options import TrainJobOptions, device_environment
 from tunepipe.backends.remote.exchange import (
     RESULT,
-    read_failure_since,
+    read_error,
     read_progress,
     request_fields,
     write_task,
@@ -148,7 +148,7 @@ class TrainJobs(RemoteJobs):
         if status.state is JobState.RUNNING:
             return replace(status, detail=read_progress(folder))
         if status.state is JobState.FAILED and status.created:
-            return replace(status, words=read_failure_since(status.created, folder))
+            return replace(status, error=read_error(name, status.created, folder))
         return status
 
     def cancel(self, name: str) -> None:
