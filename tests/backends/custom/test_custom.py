@@ -330,7 +330,8 @@ def test_a_job_that_never_ends_meets_its_limit(cloud, bucket, tmp_path, action, 
 
 def test_what_the_trainer_refuses_fails_the_job(cloud, bucket, tmp_path):
     (bucket / "base" / "model.safetensors").write_bytes(b"")
-    with pytest.raises(CloudError, match="non-zero status"):
+    words = f"base_model gs://{BUCKET}/base: model.safetensors is empty"
+    with pytest.raises(UsageError, match=words):
         tune(request(), tmp_path)
     assert "model.safetensors is empty" in cloud.log()
 

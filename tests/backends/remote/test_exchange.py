@@ -62,9 +62,9 @@ def test_the_first_machine_of_a_job_that_gave_up_says_why(tmp_path):
         return error and (type(error), error.where, error.found, error.fix)
 
     assert told() is None
-    write_failure(UsageError("no rows", where="rows.jsonl", fix="name some"), folder)
+    write_failure(UsageError("no rows", where="/gcs/b/rows", fix="name some"), folder, "/gcs")
     write_failure(MemoryError("a consequence"), folder)
-    assert told() == (UsageError, "jobs/1", "rows.jsonl: no rows", "name some")
+    assert told() == (UsageError, "jobs/1", "gs://b/rows: no rows", "name some")
     write_attempt(folder)  # a job whose machine was preempted begins again
     assert told() is None
     write_failure(MemoryError("no room"), folder)

@@ -60,11 +60,16 @@ def write_attempt(folder: str) -> None:
         storage.write_bytes(b"{}", f"{folder}/{_ATTEMPTS}/{time.time_ns()}.json")
 
 
-def write_failure(error: Exception, folder: str) -> None:
-    """Write why a machine gives up; without a store that takes it, the log alone says so."""
-    data = json.dumps(asdict(Failure.of(error))).encode()
+def write_failure(error: Exception, folder: str, mount: str = "") -> None:
+    """Write why a machine gives up; without a store that takes it, the log alone says so.
+
+    Args:
+        mount: Where gs:// is mounted: what the error says of it is said of the buckets.
+    """
+    text = json.dumps(asdict(Failure.of(error)))
+    text = text.replace(f"{mount}/", "gs://") if mount else text
     with suppress(TunepipeError):
-        storage.write_bytes(data, f"{folder}/{_FAILURES}/{time.time_ns()}.json")
+        storage.write_bytes(text.encode(), f"{folder}/{_FAILURES}/{time.time_ns()}.json")
 
 
 def read_error(job: str, created: datetime, folder: str) -> TunepipeError | None:

@@ -54,7 +54,7 @@ def main(uri: str) -> None:
     try:
         _work(uri, folder)
     except Exception as error:
-        write_failure(error, folder)
+        write_failure(error, folder, _MOUNT)
         raise
 
 
