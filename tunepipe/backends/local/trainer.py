@@ -86,7 +86,7 @@ def train(
     else:
         kind, config = _Sft, SFTConfig
         arguments |= {"padding_free": is_packed, "dataset_kwargs": {"skip_prepare_dataset": True}}
-    settings = config(**arguments)  # which sets the state of accelerate anew
+    settings = config(**arguments)  # which resets the state of accelerate
     if task.device == "cpu" and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         # accelerate shards over GPUs alone; torch does so over CPUs just as well.
         PartialState().distributed_type = DistributedType.MULTI_GPU
